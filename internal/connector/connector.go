@@ -1,0 +1,295 @@
+// Package connector holds the small interfaces that one folder under
+// connectors/ implements for one kind of system. The core knows systems only
+// through them.
+package connector
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/kiungo-health/kiungo/internal/call"
+	"github.com/kiungo-health/kiungo/internal/record"
+	"github.com/kiungo-health/kiungo/internal/simulate"
+)
+
+// Connector describes one kind of system. It is data but for Open: check, the
+// editor's schema, the reference pages and the command line are made from it.
+type Connector struct {
+	Name     string // "openmrs"
+	Title    string // "OpenMRS"
+	About    string
+	Options  []Option
+	Kinds    []KindSpec
+	Messages []MessageSpec
+	// Open makes a configured instance. It makes no request.
+	Open func(Config) (System, error)
+	// Simulate makes a simulator of such a system; options are in its own words
+	// ({"version":"2.44","zone":"Africa/Nairobi"}), nil for the defaults.
+	Simulate func(options []byte) (simulate.Simulator, error)
+}
+
+// Option is one setting of a system.
+type Option struct {
+	Name     string // "url"
+	About    string
+	Default  string
+	Required bool
+	// Secret options are given as "env:NAME" or "file:PATH", never in clear.
+	Secret bool
+}
+
+// Config is a configured instance: values of the options, secrets resolved.
+type Config struct {
+	Name   string // "openmrs-chulaimbo"
+	Values map[string]string
+	// Zone in which days are meant where the system does not say.
+	Zone *time.Location
+	// HTTP is the client to use: TLS verified, no redirects, no proxy surprises.
+	HTTP *http.Client
+	// Our is how we name ourselves to the system (User-Agent, void reasons).
+	Our string
+}
+
+// System is a configured instance of a connector. All methods may be called
+// from many goroutines.
+type System interface {
+	Name() string
+	// Kind gives a record kind by its short name ("Patient"), or nil.
+	Kind(name string) Kind
+	// Send sends one request and reads the whole answer. The error is a
+	// transport error only; the meaning of both is Classify's.
+	Send(ctx context.Context, r call.Request) (call.Answer, error)
+	Classify(r call.Request, a call.Answer, err error) call.Verdict
+	// Probe is the cheap read that tells whether a system that was down is back.
+	Probe() call.Request
+}
+
+// Receiver is a System that gets messages pushed to it.
+type Receiver interface {
+	// Receive turns a delivered request into messages, without any read from
+	// elsewhere: it must answer in milliseconds. Authorised is asked first, and
+	// the body is already limited in size. A *BadInput error is answered 400
+	// with its text; nothing is kept then.
+	Receive(r *http.Request, body []byte) ([]Incoming, error)
+	// Authorised checks the sender's credentials of a pushed request.
+	Authorised(r *http.Request) bool
+}
+
+// Poller is a System that can be asked for new messages.
+type Poller interface {
+	// Streams lists what to poll, with how often.
+	Streams() []Stream
+	// Poll reads one chunk (at most 500 messages or 1 MB) from a position, nil
+	// at the very first time.
+	Poll(ctx context.Context, do call.Doer, stream string, position []byte) (Batch, error)
+}
+
+// Stream is one feed of a Poller.
+type Stream struct {
+	Name  string
+	Every time.Duration
+}
+
+// Batch is a chunk of a poll. Position is stored in the same transaction as
+// the messages; More asks for the next chunk at once.
+type Batch struct {
+	Messages []Incoming
+	Position []byte
+	More     bool
+}
+
+// Incoming is a message as a connector decoded it.
+type Incoming struct {
+	Kind string // "form"
+	// Doc is the id of the source document, Version its version: equal for the
+	// same thing over every channel it can come by (law 19). Doc may be empty
+	// only for sources without ids.
+	Doc, Version string
+	// Withdrawn: the document was archived, voided or deleted; what it made is
+	// to be taken back.
+	Withdrawn bool
+	// Event is when it happened in the field, by the sender's clock; zero if unsaid.
+	Event time.Time
+	// Content is the canonical JSON document, in the names of the MessageSpec.
+	Content []byte
+}
+
+// Message is an accepted message.
+type Message struct {
+	ID       int64
+	System   string
+	Received time.Time
+	Seq      int64 // receive number
+	Incoming
+}
+
+// Surrounder is a System that can say more about the messages it sent than
+// they carry themselves: the stored case, the worker, the place. Asked when
+// planning, never at intake.
+type Surrounder interface {
+	// Surround gives values for the names that the MessageSpec marks Remote,
+	// for one message and one item of its each. It reads only names asked for.
+	Surround(ctx context.Context, do call.Doer, m *Message, content any, item any, names []string) (map[string]any, error)
+}
+
+// BadInput is a sender's fault: it is answered in these words, and nothing is kept.
+type BadInput struct{ Text string }
+
+func (e *BadInput) Error() string { return e.Text }
+
+// MessageSpec describes a message kind to check, editor and docs.
+type MessageSpec struct {
+	Name  string // "form"
+	About string
+	// From lists the keys that a flow's from may filter on, besides where:
+	// name -> path into the content that it is compared with ("xmlns" -> "form/xmlns").
+	From map[string]string
+	// Names are the names that expressions may use.
+	Names []NameSpec
+}
+
+// NameSpec is one name in the environment of a flow's expressions.
+type NameSpec struct {
+	Name  string // "form", "case", "worker"
+	About string
+	// Remote names need a read; they may be used when planning only.
+	Remote bool
+	// Sampled: its fields are those of the flow's sample files; otherwise Fields.
+	Sampled bool
+	// Open: any field may be asked for (case properties).
+	Open   bool
+	Fields []string
+}
+
+// KindSpec describes a record kind: what a flow may write under find, set and
+// new. Check, schema and reference come from it.
+type KindSpec struct {
+	Name   string // "Patient"; in flows "openmrs/Patient"
+	About  string
+	Finds  []FieldSpec // what find may name, each or inside by
+	Fields []FieldSpec // what set and new may name
+	// ByDefault says in words how the record is found when a flow has no find.
+	ByDefault string
+	// Gives are the fields that ${record.x} may use, besides Fields.
+	Gives []FieldSpec
+}
+
+// FieldSpec is one field of a record kind.
+type FieldSpec struct {
+	Name     string
+	Type     Type
+	About    string
+	Required bool // when the record is made
+	// Ref names the kind that a reference must have ("openmrs/Patient").
+	Ref string
+	// Fields of an object, or of a list's rows.
+	Fields []FieldSpec
+	// List: rows; Key names the fields by which rows are told apart.
+	List bool
+	Key  []string
+	// Open: any names are allowed below, each of type Type (attributes by type name).
+	Open bool
+}
+
+// Type is the type of a field's value.
+type Type string
+
+const (
+	Text   Type = "text"
+	Number Type = "number"
+	Bool   Type = "yes or no"
+	Day    Type = "day"    // YYYY-MM-DD
+	Moment Type = "moment" // with a zone
+	RefTo  Type = "reference"
+	Object Type = "object"
+	Any    Type = "any"
+)
+
+// Kind plans for one record kind of one system. Its methods read through the
+// Doer they are given and change nothing.
+type Kind interface {
+	Spec() *KindSpec
+
+	// Find looks a record up where it lives. It must compare what a search
+	// returns exactly, follow pages, and read voided.
+	Find(ctx context.Context, do call.Doer, q Query) (Found, error)
+
+	// Canon turns what a flow wants, nested as the flow wrote it, into
+	// canonical fields, and checks the values as the system would. Problems are
+	// the values that the system would refuse; an error is a failed read.
+	// Values may be record.Ref, record.Clear, record.Later.
+	Canon(ctx context.Context, do call.Doer, wanted map[string]any) (record.Fields, []Problem, error)
+
+	// Calls lists the calls, in order, that make the change.
+	Calls(ctx context.Context, do call.Doer, c Change) ([]call.Call, error)
+
+	// Observe reads the answer to a Check of this kind; it makes no request.
+	Observe(c call.Check, a call.Answer) (call.Observed, error)
+}
+
+// Query is what Find looks for.
+type Query struct {
+	// Made is the id under which this delivery's document made or used the
+	// record before; empty if never. Asked first.
+	Made string
+	// Linked is the id that the crosswalk knows for the person, if any.
+	Linked string
+	// ID is the derived id of this generation: what a crashed try may have made.
+	ID string
+	// By is find's list of criteria, in the flow's order; each an object of the
+	// KindSpec's Finds. Absent or blank values were taken out.
+	By []map[string]any
+	// Wanted are the canonical fields wanted (set and new).
+	Wanted record.Fields
+	// At is the event time, Zone-less.
+	At time.Time
+}
+
+// Found is what Find found.
+type Found struct {
+	Exists bool
+	ID     string
+	Fields record.Fields // canonical, all that could be read
+	// Voided: the record that By or Made names is there but voided (merged,
+	// archived); Exists is then false. ByUs: our own user did it.
+	Voided, ByUs bool
+	// Several: more than one record fits equally; their ids. Exists is false.
+	Several []string
+	// How says by which criterion it was found: "uuid", "identifier OpenMRS ID".
+	How string
+	// Changed is when the system says it last changed, if it says so.
+	Changed time.Time
+}
+
+// Change is what Calls is to bring about.
+type Change struct {
+	Record string // the flow's record name: call names begin with it
+	ID     string // id of the found record, or the derived id to create under
+	Found  *Found // nil: create
+	// Write holds only what differs: value or Clear per path. For a create it
+	// holds everything wanted.
+	Write record.Fields
+	// Wanted is everything that is wanted, written or not: for parents and keys.
+	Wanted record.Fields
+	// Remove withdraws the record (void) because its document was withdrawn or
+	// no longer wants it. Write is empty.
+	Remove bool
+	Reason string // for void reasons: "kiungo delivery 123"
+	// Reserved are outputs of calls that an earlier try of this delivery made
+	// for this record and that stay when undone (an identifier drawn from a
+	// pool), by "call.output": to be used again instead of drawing anew.
+	Reserved map[string]string
+	At       time.Time
+}
+
+// Problem is a wanted value that the system would refuse, or that has no
+// meaning there.
+type Problem struct {
+	Field string // path in the KindSpec's names
+	Text  string // what is wrong and what is allowed, without the patient's data
+	Rule  string // short code of the rule: "numeric-bounds"
+}
+
+// Registry is the list of connectors that this binary has.
+type Registry map[string]*Connector

@@ -1,0 +1,76 @@
+package ledger
+
+import (
+	"context"
+	"time"
+)
+
+// Ledger is the store's contract. SQLite implements it in process; PostgreSQL
+// follows with the same tables. Every method is one transaction, durable when
+// it returns. Methods that take a *Work are conditional on its epoch and give
+// ErrFenced when the lane was taken over.
+type Ledger interface {
+	// Accept stores messages and makes their deliveries. It locks (creates) the
+	// lanes first, sorted and with aliases followed, and only then draws the
+	// receive number (law 3). A newer version of a document supersedes waiting
+	// and held deliveries of older ones that have written nothing (law 19).
+	// An Arrival whose document and version are known is answered Duplicate.
+	Accept(ctx context.Context, arrivals []Arrival, advance *Advance) ([]Accepted, error)
+
+	// Position gives a poll position, nil if there is none.
+	Position(ctx context.Context, system, stream string) ([]byte, error)
+
+	// Due lists lanes that are due at now, have no owner and nothing blocking
+	// them, oldest first, at most limit; and when the next one after them is due.
+	Due(ctx context.Context, now time.Time, limit int) (lanes []int64, next time.Time, err error)
+
+	// Start takes the lane for this node (epoch + 1), picks its first delivery
+	// that may run, counts the start, and gives it with all that is needed to
+	// run it. It gives nil when there is nothing to run now; the lane is then
+	// released with its next wake time.
+	Start(ctx context.Context, lane int64, now time.Time) (*Work, error)
+
+	// Journal stores the plan, takes its claims, writes its pending links and
+	// the first intent, all or none. On ErrClaimed the delivery is left waiting
+	// on the claim and the lane is released.
+	Journal(ctx context.Context, w *Work, p Plan) error
+
+	// Step adds a line to the journal of the current plan.
+	Step(ctx context.Context, w *Work, s Step) error
+
+	// End ends or pauses the delivery, releases claims (and wakes who waits for
+	// them), and gives the lane's next Work under the same epoch if there is
+	// one that may run now, else releases the lane and gives nil.
+	End(ctx context.Context, w *Work, e End, now time.Time) (next *Work, err error)
+
+	// Release gives a lane back without a change: this node stops.
+	Release(ctx context.Context, w *Work) error
+
+	// Unblock wakes, in receive order, lanes that wait for this block.
+	Unblock(ctx context.Context, on Block, by string, limit int) (lanes []int64, err error)
+
+	// Snapshot gives the last agreed content of a record, or nil.
+	Snapshot(ctx context.Context, system, kind, id string) (*Snapshot, error)
+
+	// Links gives what the crosswalk knows of a person; LinkOf who an
+	// identifier belongs to ("" if nobody).
+	Links(ctx context.Context, person string) ([]Link, error)
+	LinkOf(ctx context.Context, system, kind, id string) (*Link, error)
+
+	// For people: listings and decisions.
+	Deliveries(ctx context.Context, f Filter) ([]Delivery, error)
+	Delivery(ctx context.Context, id int64) (*Work, error) // read only: Epoch is 0
+	Counts(ctx context.Context) ([]Count, error)
+	// Retry makes a held (or half undone, undone, refused) delivery due again;
+	// Skip ends a held one and lets its lane go on. Both are audited with who
+	// and note, and give the lane to ring.
+	Retry(ctx context.Context, id int64, who, note string) (lane int64, err error)
+	Skip(ctx context.Context, id int64, who, note string) (lane int64, err error)
+	Questions(ctx context.Context, state string, after int64, limit int) ([]Question, error)
+
+	// Now is ledger time: never behind the last commit (law 22).
+	Now() time.Time
+	// Incarnation is raised by restore and move (law 24).
+	Incarnation() int64
+	Close() error
+}

@@ -1,0 +1,289 @@
+// Package ledger is the store: messages, deliveries, plans, journal, lanes,
+// claims, crosswalk, snapshots, positions, questions and audit, tied together
+// by single transactions. It decides nothing about health data; it keeps the
+// promises of order, once and never lost.
+package ledger
+
+import (
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/kiungo-health/kiungo/internal/connector"
+	"github.com/kiungo-health/kiungo/internal/record"
+)
+
+// State is the state of a delivery.
+type State string
+
+const (
+	Received   State = "received"    // waits in its lane
+	Planning   State = "planning"    // started, nothing journaled yet
+	Applying   State = "applying"    // its plan is journaled
+	Undoing    State = "undoing"     // a refusal is being reversed
+	Waiting    State = "waiting"     // for a time, a claim, a circuit, an answer; see BlockedOn
+	Done       State = "done"        // also with remarks
+	Skipped    State = "skipped"     // not for this flow, with the reason
+	Superseded State = "superseded"  // a newer version of its document took its place
+	Refused    State = "refused"     // ended before anything was written
+	Held       State = "held"        // needs a person; the lane waits
+	Undone     State = "undone"      // reversed; the lane went on
+	HalfUndone State = "half undone" // reversed but for what is listed; the lane waits
+)
+
+// Ended tells whether a delivery in this state lets its lane go on.
+func (s State) Ended() bool {
+	switch s {
+	case Done, Skipped, Superseded, Refused, Undone:
+		return true
+	}
+	return false
+}
+
+// Block says what a lane waits for, besides time.
+type Block string
+
+const (
+	BlockNone     Block = ""
+	BlockCircuit  Block = "circuit"  // with the system's name
+	BlockClaim    Block = "claim"    // with the record
+	BlockQuestion Block = "question" // with the question's id
+	BlockMerge    Block = "merge"
+)
+
+// Arrival is a message with what routing made of it.
+type Arrival struct {
+	System string
+	connector.Incoming
+	Routes []Route
+}
+
+// Route is one delivery to be made of a message.
+type Route struct {
+	Flow string // "i05/visit-to-openmrs"
+	Each string // the each-key: an id, never a position; "" without each
+	// Lanes are the keys of the lanes to stand in ("person:commcare:CASE").
+	Lanes []string
+	// Systems are the names of the systems and connectors it may touch; a later
+	// delivery that shares none with a waiting or held one passes it (law 1).
+	Systems []string
+}
+
+// Accepted is the outcome of an Arrival.
+type Accepted struct {
+	Message    int64
+	Duplicate  bool // the same document and version was accepted before
+	Deliveries []int64
+	Lanes      []int64 // lanes that became due
+}
+
+// Advance moves a poll position in the same transaction as its messages.
+type Advance struct {
+	System, Stream string
+	Old, New       []byte // compare and set
+}
+
+// Delivery is one message through one flow and one each-key.
+type Delivery struct {
+	ID      int64
+	Message int64
+	System  string // source
+	Kind    string // message kind
+	Doc     string
+	Version string
+	Flow    string
+	Each    string
+	Lane    int64
+	Seq     int64
+	State   State
+	// Reason in words for a person, without patient data; Code is its class
+	// ("unmapped", "refused", "poison", "claim"); Cause groups alike ones.
+	Reason, Code, Cause string
+	BlockedOn           Block
+	BlockedBy           string
+	Attempts            int // tries of the whole delivery
+	Starts              int // unfinished starts (law 25)
+	Calls               int // requests that changed something, sent so far
+	FlowHash            string
+	PlanNo              int
+	Generation          int
+	Systems             []string
+	Due                 time.Time
+	Created, Ended      time.Time
+	Remarks             []string // done with remarks; left over
+}
+
+// Work is a delivery that this node may run now, under its lane's epoch.
+type Work struct {
+	LaneID   int64
+	LaneKey  string
+	Epoch    int64
+	Delivery Delivery
+	Message  connector.Message
+	Plan     []byte // of PlanNo; nil if none is journaled
+	Journal  []Step // of that plan, in order
+	Made     []Made // what this document made before, for this flow and each-key
+}
+
+// Step is one line of the journal. It is never changed.
+type Step struct {
+	N    int    // position in the journal, from 1
+	Call string // name of the call it is about
+	Kind StepKind
+	// Data: for an answer its outputs; for a refusal the reason.
+	Data  json.RawMessage
+	At    time.Time
+	Epoch int64
+	// Intents names the calls whose intent is journaled by this very line: one
+	// commit holds answer n and intent n+1 (law 39).
+	Intent string
+}
+
+// StepKind says what a journal line records.
+type StepKind string
+
+const (
+	StepIntent   StepKind = "intent"
+	StepAnswer   StepKind = "answer"
+	StepUnknown  StepKind = "unknown"
+	StepVerified StepKind = "verified" // asked, and it had happened
+	StepAbsent   StepKind = "absent"   // asked, and it had not happened
+	StepRefused  StepKind = "refused"
+	StepUndo     StepKind = "undo" // intent to undo
+	StepUndone   StepKind = "undone"
+	StepLeftOver StepKind = "left over"
+	StepNote     StepKind = "note"
+)
+
+// Plan is a plan to journal.
+type Plan struct {
+	Body     []byte // the runner's encoding
+	Hash     string
+	FlowHash string
+	// Claims are the records it will write: "system|kind|id". All or none.
+	Claims []string
+	// Pending are links to be, written before any call (law 16).
+	Pending []Link
+	// Intent is the name of the first call, journaled in the same commit.
+	Intent string
+}
+
+// Made is what a document made, per record of its flow.
+type Made struct {
+	Record     string
+	System     string
+	Kind       string
+	ID         string
+	Generation int
+	Created    bool // by us; else found and used
+	Gone       bool // undone or withdrawn
+	// Fields are those that we wrote, with what we wrote; Before their values
+	// as they were, where the record was found.
+	Fields, Before record.Fields
+}
+
+// Snapshot is the last agreed content of one record.
+type Snapshot struct {
+	System, Kind, ID string
+	Fields           map[string]Agreed
+}
+
+// Agreed is one field of a snapshot.
+type Agreed struct {
+	Value any       `json:"v"`
+	At    time.Time `json:"at"`            // event time that set it
+	Seq   int64     `json:"seq,omitempty"` // receive number that set it
+	By    string    `json:"by,omitempty"`  // system whose value it was
+}
+
+// Link says that an identifier in a system belongs to a person.
+type Link struct {
+	Person string // person key: the lane key without "person:"
+	System string
+	Kind   string // "openmrs/Patient"
+	ID     string
+	State  string // "pending" or "linked"
+	By     string // "delivery 12", or a person's name
+	How    string // evidence
+	At     time.Time
+}
+
+// End is how a delivery ends or pauses; everything in it is one transaction.
+type End struct {
+	State     State
+	Reason    string
+	Code      string
+	Cause     string
+	Remarks   []string
+	Made      []Made
+	Snapshots []Snapshot
+	Links     []Link // pending ones to confirm, new ones
+	Unlink    []Link // pending ones to drop
+	Last      *Step  // a last journal line
+	// For State Waiting or Received: when to look again, and what for.
+	Due       time.Time
+	BlockedOn Block
+	BlockedBy string
+	// KeepClaims: half applied or half undone deliveries keep them.
+	KeepClaims bool
+	// Forget drops the journaled plan: the next start plans again.
+	Forget bool
+	// Generation to use from now on (raised by an undo that voids).
+	Generation int
+	// Question to ask, if any.
+	Question *Question
+	// Calls is the number of changing requests sent in this run.
+	Calls int
+}
+
+// Question is what only a person can decide.
+type Question struct {
+	ID       int64
+	Delivery int64
+	Kind     string // "match", "conflict", "unmapped", "refused", "approval", "unknown"
+	Cause    string // groups alike questions
+	Text     string
+	Options  json.RawMessage
+	State    string // "open", "answered", "withdrawn"
+	Answer   string
+	By       string
+	Asked    time.Time
+}
+
+// Filter chooses deliveries for a listing.
+type Filter struct {
+	States  []State
+	Flow    string
+	System  string
+	Cause   string
+	Message int64
+	After   int64 // key paging: ids below (newest first), 0 = from the newest
+	Limit   int   // default 50, at most 1000
+}
+
+// Count is how many deliveries of a flow are in a state.
+type Count struct {
+	Flow        string
+	State       State
+	N           int64
+	Calls       int64
+	First, Last time.Time
+}
+
+var (
+	// ErrFenced: the lane was taken by another epoch; stop at once, write nothing.
+	ErrFenced = errors.New("the lane belongs to another worker now")
+	// ErrClaimed: another delivery holds a record that the plan would write.
+	// The delivery was left waiting for it.
+	ErrClaimed = errors.New("another delivery is writing the same record")
+	// ErrLinked: another person has the identifier that a pending link names.
+	ErrLinked = errors.New("the identifier belongs to another person")
+	// ErrMoved: a position was moved by someone else.
+	ErrMoved = errors.New("the position was moved by another poller")
+	// ErrFull: the disk is nearly full or the writer is far behind; answer 503.
+	ErrFull = errors.New("the ledger cannot take more now")
+	// ErrNotFound: no such delivery, question or message.
+	ErrNotFound = errors.New("not found")
+	// ErrState: the delivery is not in a state that allows this.
+	ErrState = errors.New("not possible in this state")
+)

@@ -55,7 +55,7 @@ type Outputs map[string]string
 type Repeat string
 
 const (
-	Safe     Repeat = "safe"     // the target refuses or ignores the repeat
+	Safe     Repeat = "safe"     // a repeat does no harm: the target refuses or ignores it, or it only uses up a number
 	Findable Repeat = "findable" // a repeat would double, but Check.Read tells whether it happened
 	Blind    Repeat = "blind"    // nobody can tell; never sent again by itself
 )
@@ -86,6 +86,9 @@ type Call struct {
 	Reversal Reversal `json:"reversal"`
 	Undo     *Undo    `json:"undo,omitempty"`  // nil for Leftover and Final
 	Check    *Check   `json:"check,omitempty"` // nil only for Blind
+	// ReadBack tells that the call's own answer is as good a reading as
+	// Check.Read: Observe may be given it, and no second read is needed.
+	ReadBack bool `json:"read_back,omitempty"`
 	// Settle is how long after the call's time-out a "not there" counts, when
 	// Repeat is Findable.
 	Settle time.Duration `json:"settle,omitempty"`

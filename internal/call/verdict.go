@@ -32,6 +32,10 @@ type Verdict struct {
 	// Down tells that the system, not this request, is at fault (connection
 	// refused, time-out, 502 to 504): several of these open its circuit.
 	Down bool
+	// Traces tells that a refused call may have been written all the same (an
+	// OpenMRS up to REST module 2.44 stores a duplicate identifier and answers
+	// with an error): its Check is read, and what is there is undone with the rest.
+	Traces bool
 }
 
 // Error is a verdict other than Done, as an error.

@@ -24,6 +24,10 @@ type Connector struct {
 	Messages []MessageSpec
 	// Open makes a configured instance. It makes no request.
 	Open func(Config) (System, error)
+	// Sample turns a document as the system sends it into the contents of the
+	// messages it gives, so that a flow's samples are real payloads. nil: samples
+	// are contents already.
+	Sample func(kind string, raw []byte) ([][]byte, error)
 	// Simulate makes a simulator of such a system; options are in its own words
 	// ({"version":"2.44","zone":"Africa/Nairobi"}), nil for the defaults.
 	Simulate func(options []byte) (simulate.Simulator, error)
@@ -37,6 +41,13 @@ type Option struct {
 	Required bool
 	// Secret options are given as "env:NAME" or "file:PATH", never in clear.
 	Secret bool
+}
+
+// CommonOptions are options that every system has, whatever its connector.
+var CommonOptions = []Option{
+	{Name: "limit", About: "how many requests it bears at a time", Default: "8"},
+	{Name: "rate", About: "how many requests a second it bears; 0 for no limit", Default: "0"},
+	{Name: "timeout", About: "how long one request may take: 60s", Default: "60s"},
 }
 
 // Config is a configured instance: values of the options, secrets resolved.
@@ -113,6 +124,11 @@ type Incoming struct {
 	Event time.Time
 	// Content is the canonical JSON document, in the names of the MessageSpec.
 	Content []byte
+	// Wake names a stream of the same system to poll now instead of at its next
+	// turn. Such an Incoming has nothing else and is not kept: a sender that only
+	// says "something is new" (a CommCare form stub) is answered with it, and a
+	// lost wake costs no more than the wait for the stream's turn.
+	Wake string
 }
 
 // Message is an accepted message.
@@ -169,6 +185,11 @@ type KindSpec struct {
 	About  string
 	Finds  []FieldSpec // what find may name, each or inside by
 	Fields []FieldSpec // what set and new may name
+	// Open: set and new may also name fields that are not in Fields; they are
+	// fields of this type (case properties).
+	Open Type
+	// Person: records of this kind are people; the crosswalk links them.
+	Person bool
 	// ByDefault says in words how the record is found when a flow has no find.
 	ByDefault string
 	// Gives are the fields that ${record.x} may use, besides Fields.
@@ -244,6 +265,13 @@ type Query struct {
 	Wanted record.Fields
 	// At is the event time, Zone-less.
 	At time.Time
+	// New names the fields of Wanted whose reference is to a record that this
+	// same plan makes (record.Ref.New): nothing can be found below those. The
+	// references inside By say it themselves.
+	New map[string]bool
+	// Base is what this document wrote before, if it did (the snapshot): rows of
+	// a list keep the names they have there.
+	Base record.Fields
 }
 
 // Found is what Find found.
@@ -260,7 +288,17 @@ type Found struct {
 	How string
 	// Changed is when the system says it last changed, if it says so.
 	Changed time.Time
+	// Rows are the system's ids of the rows inside the record, by field path,
+	// for the kind's own Calls. Never compared, journaled or remembered; a kind
+	// reads again where they are missing.
+	Rows map[string]string
 }
+
+// InUse is the answer of Kind.Calls when a record that is to be removed now
+// carries things that others added: it stays, and is listed.
+type InUse struct{ Text string }
+
+func (e *InUse) Error() string { return e.Text }
 
 // Change is what Calls is to bring about.
 type Change struct {

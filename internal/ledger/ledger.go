@@ -3,6 +3,8 @@ package ledger
 import (
 	"context"
 	"time"
+
+	"github.com/kiungo-health/kiungo/internal/connector"
 )
 
 // Ledger is the store's contract. SQLite implements it in process; PostgreSQL
@@ -67,6 +69,37 @@ type Ledger interface {
 	Retry(ctx context.Context, id int64, who, note string) (lane int64, err error)
 	Skip(ctx context.Context, id int64, who, note string) (lane int64, err error)
 	Questions(ctx context.Context, state string, after int64, limit int) ([]Question, error)
+
+	// Answer answers an open question and makes its delivery due again, if it
+	// waits for it or is held. It gives the lane to ring.
+	Answer(ctx context.Context, question int64, answer, who string) (lane int64, err error)
+
+	// Message gives a message with its content; Messages lists them, newest
+	// first, ids below after (0 = from the newest), without content.
+	Message(ctx context.Context, id int64) (*connector.Message, error)
+	Messages(ctx context.Context, system string, after int64, limit int) ([]connector.Message, error)
+	// Document lists the deliveries of every version of a document, oldest
+	// first: what a withdrawn document or an edit that lost an each-key is to
+	// be routed to.
+	Document(ctx context.Context, system, doc string) ([]Delivery, error)
+
+	// Circuit gives the state of a system, closed if nothing is known.
+	Circuit(ctx context.Context, system string) (Circuit, error)
+	Circuits(ctx context.Context) ([]Circuit, error)
+	SetCircuit(ctx context.Context, c Circuit) error
+
+	// Merge makes the loser's lane an alias of the winner's. Neither starts a
+	// delivery from now on; it is done once neither has one in flight, at once
+	// if none has (law 14). A lane that is not there is made.
+	Merge(ctx context.Context, loser, winner, who string) error
+
+	// Audit adds to the audit trail; Audits lists it, newest first.
+	Audit(ctx context.Context, a Audit) error
+	Audits(ctx context.Context, delivery, after int64, limit int) ([]Audit, error)
+
+	// OnDue registers what is told, after each commit, which lanes it made due.
+	// It is called by the writer: it must not block nor call the ledger.
+	OnDue(func(lanes []int64))
 
 	// Now is ledger time: never behind the last commit (law 22).
 	Now() time.Time

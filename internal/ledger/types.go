@@ -123,6 +123,8 @@ type Work struct {
 	Plan     []byte // of PlanNo; nil if none is journaled
 	Journal  []Step // of that plan, in order
 	Made     []Made // what this document made before, for this flow and each-key
+	// Questions that this delivery asked, answered or not, oldest first.
+	Questions []Question
 }
 
 // Step is one line of the journal. It is never changed.
@@ -152,6 +154,10 @@ const (
 	StepUndo     StepKind = "undo" // intent to undo
 	StepUndone   StepKind = "undone"
 	StepLeftOver StepKind = "left over"
+	StepAccepted StepKind = "accepted"  // accepted by the target, not done yet
+	StepBack     StepKind = "turn back" // from here on the delivery is undone
+	StepLooked   StepKind = "looked"    // an undone call of once unknown outcome was looked at again
+	StepAgain    StepKind = "again"     // a person had it tried again: refusals and left-overs are open once more
 	StepNote     StepKind = "note"
 )
 
@@ -180,20 +186,17 @@ type Made struct {
 	// Fields are those that we wrote, with what we wrote; Before their values
 	// as they were, where the record was found.
 	Fields, Before record.Fields
+	// Once lists the paths of Fields that were given only when it was made.
+	Once []string
+	// Reserved are outputs of calls that stay when undone (an identifier drawn
+	// from a pool), by "call.output": the next generation uses them again.
+	Reserved map[string]string
 }
 
 // Snapshot is the last agreed content of one record.
 type Snapshot struct {
 	System, Kind, ID string
-	Fields           map[string]Agreed
-}
-
-// Agreed is one field of a snapshot.
-type Agreed struct {
-	Value any       `json:"v"`
-	At    time.Time `json:"at"`            // event time that set it
-	Seq   int64     `json:"seq,omitempty"` // receive number that set it
-	By    string    `json:"by,omitempty"`  // system whose value it was
+	Fields           map[string]record.Agreed
 }
 
 // Link says that an identifier in a system belongs to a person.
@@ -250,6 +253,26 @@ type Question struct {
 	Asked    time.Time
 }
 
+// Circuit is the state of a system for all nodes (law 27).
+type Circuit struct {
+	System string
+	State  string // "closed", "open" or "half open"
+	Since  time.Time
+	// Retry is when the next probe may be made.
+	Retry    time.Time
+	Failures int
+	Reason   string // in words, without patient data
+}
+
+// Audit is one decision of a person, or an order that came from outside.
+type Audit struct {
+	ID       int64
+	At       time.Time
+	Who, Act string
+	Delivery int64 // 0 if it is about none
+	Note     string
+}
+
 // Filter chooses deliveries for a listing.
 type Filter struct {
 	States  []State
@@ -282,6 +305,11 @@ var (
 	ErrMoved = errors.New("the position was moved by another poller")
 	// ErrFull: the disk is nearly full or the writer is far behind; answer 503.
 	ErrFull = errors.New("the ledger cannot take more now")
+	// ErrClosed: the ledger is closed or was stopped by a fault; open it again.
+	ErrClosed = errors.New("the ledger is closed")
+	// ErrUncertain: the commit failed at the disk; whether it was written is
+	// not known. Stop this delivery: the ledger reopens and gives it out again.
+	ErrUncertain = errors.New("the commit failed, the outcome is not known")
 	// ErrNotFound: no such delivery, question or message.
 	ErrNotFound = errors.New("not found")
 	// ErrState: the delivery is not in a state that allows this.

@@ -45,6 +45,8 @@ type Ref struct {
 	Kind   string // "openmrs/Patient"
 	ID     string
 	Later  Later // set when the id is chosen by the server
+	// New: the record is made by this same plan, so nothing can be below it yet.
+	New bool
 }
 
 type mark struct {

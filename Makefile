@@ -1,0 +1,41 @@
+# The two commands of the README, and what they are made of.
+GO ?= go
+BIN := bin/kiungo
+
+.PHONY: demo test build lint links unit scenarios bench docs clean
+
+## demo: simulators, ledger, engine and live traffic; make demo ARGS=--exit ends by itself
+demo: build
+	$(BIN) demo $(ARGS)
+
+## test: everything that must hold, with nothing installed by hand but Go
+test: lint links unit scenarios
+
+build:
+	$(GO) build -o $(BIN) ./cmd/kiungo
+
+lint:
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "not gofmt-ed:"; echo "$$bad"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) run ./cmd/kiungo docs --check
+
+links:
+	$(GO) run ./internal/deadlinks
+
+unit:
+	$(GO) test ./...
+
+scenarios: build
+	$(BIN) check
+	$(BIN) test
+
+bench: build
+	$(BIN) bench $(ARGS)
+
+## docs: write the generated reference page and the editors' schemas
+docs:
+	$(GO) run ./cmd/kiungo docs
+
+clean:
+	rm -rf bin

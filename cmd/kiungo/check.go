@@ -1,0 +1,95 @@
+package main
+
+import (
+	"fmt"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kiungo-health/kiungo/internal/flow"
+)
+
+// problemRow is one problem as --json prints it.
+type problemRow struct {
+	File     string `json:"file"`
+	Line     int    `json:"line"`
+	Col      int    `json:"col"`
+	Severity string `json:"severity"`
+	Code     string `json:"code"`
+	Text     string `json:"text"`
+}
+
+func (a *app) checkCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check [INTEGRATION...]",
+		Short: "Check integrations and the site: every problem at once, each at its line",
+		Long: "Check reads the folders of integrations (all of them, if none is named) and, if there is one,\n" +
+			"the site's file, and prints every problem as FILE:LINE:COLUMN: what is wrong; what to write instead.",
+		RunE: func(_ *cobra.Command, args []string) error {
+			folders, err := a.folders(args)
+			if err != nil {
+				return err
+			}
+			site, problems := a.optionalSite()
+			for _, dir := range folders {
+				_, found := flow.Load(dir, a.reg, site)
+				problems = append(problems, found...)
+			}
+			return a.showProblems(problems, len(folders))
+		},
+	}
+}
+
+func (a *app) optionalSite() (*flow.Site, flow.Problems) {
+	if !exists(a.siteFile) {
+		return nil, nil
+	}
+	return flow.LoadSite(a.siteFile, a.reg)
+}
+
+func (a *app) showProblems(problems flow.Problems, folders int) error {
+	if a.asJSON {
+		rows := []problemRow{}
+		for _, p := range problems {
+			rows = append(rows, problemRow{p.File, p.Line, p.Col, string(p.Severity), string(p.Code), p.Text})
+		}
+		if err := a.printJSON(rows); err != nil {
+			return err
+		}
+	} else {
+		for _, p := range problems {
+			fmt.Fprintln(a.out, p)
+		}
+		fmt.Fprintf(a.out, "%d errors, %d warnings in %d integrations\n", problems.Errors(), len(problems)-problems.Errors(), folders)
+	}
+	if n := problems.Errors(); n > 0 {
+		return &usageError{&shownError{fmt.Errorf("%d errors", n)}}
+	}
+	return nil
+}
+
+func (a *app) versionCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			v := map[string]string{"version": version, "go": "", "commit": ""}
+			if info, ok := debug.ReadBuildInfo(); ok {
+				v["go"] = info.GoVersion
+				for _, s := range info.Settings {
+					if s.Key == "vcs.revision" {
+						v["commit"] = s.Value
+					}
+				}
+			}
+			if a.asJSON {
+				return a.printJSON(v)
+			}
+			fmt.Fprintf(a.out, "kiungo %s (%s)\n", v["version"], v["go"])
+			return nil
+		},
+	}
+}
+
+const version = "0.1.0"

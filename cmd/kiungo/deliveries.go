@@ -1,0 +1,253 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kiungo-health/kiungo/internal/control"
+	"github.com/kiungo-health/kiungo/internal/ledger"
+	"github.com/kiungo-health/kiungo/internal/ledger/store"
+)
+
+// service gives the running server of the data folder, or opens the ledger.
+func (a *app) service(ctx context.Context) (control.Service, func(), error) {
+	if remote, ok := control.Dial(a.dataDir); ok {
+		return remote, func() {}, nil
+	}
+	if found, _ := filepath.Glob(filepath.Join(a.dataDir, "*")); len(found) == 0 {
+		return nil, nil, usagef("there is no ledger in %s; name its folder with --data", a.dataDir)
+	}
+	l, err := store.OpenSQLite(ctx, a.dataDir, store.Options{})
+	if err != nil {
+		return nil, nil, err
+	}
+	return control.Local{Ledger: l}, func() { _ = l.Close() }, nil
+}
+
+func (a *app) deliveriesCmd() *cobra.Command {
+	var states []string
+	var f ledger.Filter
+	cmd := &cobra.Command{
+		Use:   "deliveries [ID]",
+		Short: "List deliveries, newest first; or show one with every call",
+		Example: "  kiungo deliveries --state held\n" +
+			"  kiungo deliveries 1234",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, done, err := a.service(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer done()
+			if len(args) == 1 {
+				return a.showDelivery(cmd.Context(), s, args[0])
+			}
+			for _, st := range states {
+				f.States = append(f.States, ledger.State(st))
+			}
+			list, err := s.Deliveries(cmd.Context(), f)
+			if err != nil {
+				return err
+			}
+			if a.asJSON {
+				return a.printJSON(deliveryRows(list))
+			}
+			return a.printDeliveries(list, f.Limit)
+		},
+	}
+	cmd.Flags().StringSliceVar(&states, "state", nil, "only these states: received, applying, waiting, held, half undone, done, skipped, undone …")
+	cmd.Flags().StringVar(&f.Flow, "flow", "", "only this flow: i05/visit-to-openmrs")
+	cmd.Flags().StringVar(&f.Cause, "cause", "", "only those with this cause")
+	cmd.Flags().Int64Var(&f.After, "after", 0, "only those older than this delivery (for paging)")
+	cmd.Flags().IntVar(&f.Limit, "limit", 50, "how many at the most")
+	return cmd
+}
+
+// deliveryRow is one delivery as --json prints it.
+type deliveryRow struct {
+	ID       int64      `json:"id"`
+	Message  int64      `json:"message"`
+	Flow     string     `json:"flow"`
+	Each     string     `json:"each,omitempty"`
+	State    string     `json:"state"`
+	Reason   string     `json:"reason,omitempty"`
+	Code     string     `json:"code,omitempty"`
+	Cause    string     `json:"cause,omitempty"`
+	WaitsFor string     `json:"waits_for,omitempty"`
+	Remarks  []string   `json:"remarks,omitempty"`
+	Attempts int        `json:"attempts"`
+	Calls    int        `json:"calls"`
+	Created  time.Time  `json:"created"`
+	Ended    *time.Time `json:"ended,omitempty"`
+}
+
+func rowOf(d ledger.Delivery) deliveryRow {
+	r := deliveryRow{ID: d.ID, Message: d.Message, Flow: d.Flow, Each: d.Each, State: string(d.State), Reason: d.Reason,
+		Code: d.Code, Cause: d.Cause, Remarks: d.Remarks, Attempts: d.Attempts, Calls: d.Calls, Created: d.Created}
+	if d.BlockedOn != "" {
+		r.WaitsFor = strings.TrimSpace(string(d.BlockedOn) + " " + d.BlockedBy)
+	}
+	if !d.Ended.IsZero() {
+		r.Ended = &d.Ended
+	}
+	return r
+}
+
+func deliveryRows(list []ledger.Delivery) []deliveryRow {
+	rows := make([]deliveryRow, 0, len(list))
+	for _, d := range list {
+		rows = append(rows, rowOf(d))
+	}
+	return rows
+}
+
+func (a *app) printDeliveries(list []ledger.Delivery, limit int) error {
+	if len(list) == 0 {
+		fmt.Fprintln(a.out, "no deliveries like that")
+		return nil
+	}
+	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tRECEIVED\tFLOW\tSTATE\tCALLS\tWHY")
+	for _, d := range list {
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%s\n", d.ID, d.Created.Local().Format("2006-01-02 15:04:05"), d.Flow, d.State, d.Calls, short(d.Reason, 90))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if len(list) == limit {
+		fmt.Fprintf(a.out, "there may be more: --after %d\n", list[len(list)-1].ID)
+	}
+	return nil
+}
+
+func short(s string, n int) string {
+	r := []rune(s)
+	if len(r) <= n {
+		return s
+	}
+	return string(r[:n-1]) + "…"
+}
+
+func deliveryID(arg string) (int64, error) {
+	id, err := strconv.ParseInt(arg, 10, 64)
+	if err != nil {
+		return 0, usagef("%q is not the number of a delivery; kiungo deliveries lists them", arg)
+	}
+	return id, nil
+}
+
+func (a *app) showDelivery(ctx context.Context, s control.Service, arg string) error {
+	id, err := deliveryID(arg)
+	if err != nil {
+		return err
+	}
+	work, err := s.Show(ctx, id)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return fmt.Errorf("there is no delivery %d; kiungo deliveries lists them", id)
+	}
+	if err != nil {
+		return err
+	}
+	timeline, err := timelineOf(work)
+	if err != nil {
+		return err
+	}
+	if a.asJSON {
+		return a.printJSON(timeline)
+	}
+	return timeline.print(a.out)
+}
+
+func (a *app) retryCmd() *cobra.Command {
+	return a.decideCmd("retry", "Try held deliveries again", "due again", control.Service.Retry)
+}
+
+func (a *app) skipCmd() *cobra.Command {
+	return a.decideCmd("skip", "End held deliveries; their lanes go on", "skipped", control.Service.Skip)
+}
+
+func (a *app) decideCmd(verb, about, done string, do func(control.Service, context.Context, int64, string, string) error) *cobra.Command {
+	var note, cause string
+	cmd := &cobra.Command{
+		Use:     verb + " ID...",
+		Short:   about,
+		Example: fmt.Sprintf("  kiungo %s 1234 --note \"corrected in OpenMRS\"\n  kiungo %s --cause \"case.sex = other is not in gender.csv\"", verb, verb),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 && cause == "" {
+				return usagef("name the deliveries to %s, or all of one cause with --cause", verb)
+			}
+			s, end, err := a.service(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer end()
+			ids, err := a.chosen(cmd.Context(), s, args, cause)
+			if err != nil {
+				return err
+			}
+			var failed []error
+			for _, id := range ids {
+				if err := do(s, cmd.Context(), id, whoAmI(), note); err != nil {
+					failed = append(failed, fmt.Errorf("delivery %d: %w", id, err))
+					continue
+				}
+				if !a.asJSON {
+					fmt.Fprintf(a.out, "delivery %d: %s\n", id, done)
+				}
+			}
+			if a.asJSON {
+				if err := a.printJSON(map[string]any{verb: len(ids) - len(failed), "failed": len(failed)}); err != nil {
+					return err
+				}
+			}
+			return errors.Join(failed...)
+		},
+	}
+	cmd.Flags().StringVar(&note, "note", "", "why, for the audit trail")
+	cmd.Flags().StringVar(&cause, "cause", "", "all held deliveries with this cause")
+	return cmd
+}
+
+func (a *app) chosen(ctx context.Context, s control.Service, args []string, cause string) ([]int64, error) {
+	var ids []int64
+	for _, arg := range args {
+		id, err := deliveryID(arg)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	if cause == "" {
+		return ids, nil
+	}
+	f := ledger.Filter{States: []ledger.State{ledger.Held, ledger.HalfUndone}, Cause: cause, Limit: 1000}
+	for {
+		list, err := s.Deliveries(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range list {
+			ids = append(ids, d.ID)
+		}
+		if len(list) < f.Limit {
+			return ids, nil
+		}
+		f.After = list[len(list)-1].ID
+	}
+}
+
+func whoAmI() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return "command line"
+}

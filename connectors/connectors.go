@@ -1,0 +1,21 @@
+// Package connectors lists the connectors that the binary has. Adding a system
+// is a folder here and one line below.
+package connectors
+
+import (
+	"github.com/kiungo-health/kiungo/connectors/commcare"
+	"github.com/kiungo-health/kiungo/connectors/openmrs"
+	"github.com/kiungo-health/kiungo/internal/connector"
+)
+
+// All gives every connector by name.
+func All() connector.Registry {
+	r := connector.Registry{}
+	for _, c := range []*connector.Connector{
+		commcare.Connector(),
+		openmrs.Connector(),
+	} {
+		r[c.Name] = c
+	}
+	return r
+}

@@ -1,0 +1,251 @@
+package openmrs
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/kiungo-health/kiungo/internal/call"
+	"github.com/kiungo-health/kiungo/internal/record"
+)
+
+// patientRep is the representation in which a patient is always read. Name and
+// address are asked for in full: the default leaves out prefix and degree, and
+// naming address7 to address15 would be refused by servers that lack them.
+const patientRep = "custom:(uuid,voided,auditInfo," +
+	"identifiers:(uuid,identifier,preferred,voided,identifierType:(uuid,name,validator),location:(uuid))," +
+	"person:(uuid,gender,birthdate,birthdateEstimated,dead,deathDate,causeOfDeath:(uuid)," +
+	"preferredName:full,preferredAddress:full,attributes:(uuid,value,voided,attributeType:(uuid,name))))"
+
+type ref struct {
+	UUID string `json:"uuid"`
+	Name string `json:"name"`
+}
+
+type audit struct {
+	Creator     *person `json:"creator"`
+	DateCreated string  `json:"dateCreated"`
+	DateChanged string  `json:"dateChanged"`
+	VoidedBy    *person `json:"voidedBy"`
+	VoidReason  string  `json:"voidReason"`
+}
+
+type person struct {
+	Display string `json:"display"`
+}
+
+// changed is when the record was last written, zero if unsaid.
+func (a *audit) changed(zone *time.Location) time.Time {
+	if a == nil {
+		return time.Time{}
+	}
+	t, err := parseMoment(orElse(a.DateChanged, a.DateCreated), zone)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+// byUs tells whether our own user voided the record.
+func (s *System) byUs(a *audit) bool {
+	if a == nil {
+		return false
+	}
+	if a.VoidedBy != nil && strings.EqualFold(a.VoidedBy.Display, s.username) {
+		return true
+	}
+	return strings.HasPrefix(a.VoidReason, s.our+" ")
+}
+
+// madeByUs tells whether our own user made the record.
+func (s *System) madeByUs(a *audit) bool {
+	return a != nil && a.Creator != nil && strings.EqualFold(a.Creator.Display, s.username)
+}
+
+type wirePatient struct {
+	UUID        string            `json:"uuid"`
+	Voided      bool              `json:"voided"`
+	Audit       *audit            `json:"auditInfo"`
+	Identifiers *[]wireIdentifier `json:"identifiers"`
+	Person      *struct {
+		Gender             *string          `json:"gender"`
+		Birthdate          *string          `json:"birthdate"`
+		BirthdateEstimated *bool            `json:"birthdateEstimated"`
+		Dead               *bool            `json:"dead"`
+		DeathDate          *string          `json:"deathDate"`
+		CauseOfDeath       *ref             `json:"causeOfDeath"`
+		Name               map[string]any   `json:"preferredName"`
+		Address            map[string]any   `json:"preferredAddress"`
+		Attributes         *[]wireAttribute `json:"attributes"`
+	} `json:"person"`
+}
+
+type wireIdentifier struct {
+	UUID       string          `json:"uuid"`
+	Identifier string          `json:"identifier"`
+	Preferred  bool            `json:"preferred"`
+	Voided     bool            `json:"voided"`
+	Type       *identifierType `json:"identifierType"`
+	Location   *ref            `json:"location"`
+}
+
+type wireAttribute struct {
+	UUID   string `json:"uuid"`
+	Value  any    `json:"value"`
+	Voided bool   `json:"voided"`
+	Type   *ref   `json:"attributeType"`
+}
+
+func decodePatient(a call.Answer) (*wirePatient, error) {
+	if a.Status == http.StatusNotFound {
+		return nil, nil
+	}
+	w := &wirePatient{}
+	if err := json.Unmarshal(a.Body, w); err != nil {
+		return nil, fmt.Errorf("read the patient that OpenMRS sent: %w", err)
+	}
+	if w.UUID == "" {
+		return nil, fmt.Errorf("read the patient that OpenMRS sent: it has no uuid")
+	}
+	return w, nil
+}
+
+// patientFields makes a patient canonical. Wants are fields that somebody asks
+// about: they decide which of several identifiers of one type is meant, and
+// what is not there is then said to be empty.
+func (s *System) patientFields(w *wirePatient, wants ...record.Fields) (record.Fields, map[string]string) {
+	f, rows := record.Fields{"uuid": w.UUID}, map[string]string{}
+	identifierFields(w, f, rows, wants)
+	p := w.Person
+	if p == nil {
+		unreadable(f, wants, "name/", "address/", "attributes/", "gender", "birthdate", "dead", "deathDate", "causeOfDeath")
+		return f, rows
+	}
+	f["gender"] = deref(p.Gender)
+	f["birthdate"] = dayFromWire(deref(p.Birthdate))
+	if p.BirthdateEstimated != nil {
+		f["birthdateEstimated"] = *p.BirthdateEstimated
+	}
+	if p.Dead != nil {
+		f["dead"] = *p.Dead
+	}
+	f["deathDate"] = s.deathDate(deref(p.DeathDate), wants)
+	f["causeOfDeath"] = ""
+	if p.CauseOfDeath != nil {
+		f["causeOfDeath"] = p.CauseOfDeath.UUID
+	}
+	rows["name"], _ = p.Name["uuid"].(string)
+	for _, n := range nameFields {
+		f["name/"+n.ours] = fieldText(p.Name[n.theirs])
+	}
+	rows["address"], _ = p.Address["uuid"].(string)
+	for _, n := range addressFields {
+		f["address/"+n] = fieldText(p.Address[n])
+	}
+	if p.Attributes == nil {
+		unreadable(f, wants, "attributes/")
+		return f, rows
+	}
+	for _, a := range *p.Attributes {
+		if a.Voided || a.Type == nil {
+			continue
+		}
+		path := "attributes/" + orElse(a.Type.Name, a.Type.UUID)
+		f[path], rows[path] = attributeValue(a.Value), a.UUID
+	}
+	empty(f, wants, "attributes/")
+	return f, rows
+}
+
+func identifierFields(w *wirePatient, f record.Fields, rows map[string]string, wants []record.Fields) {
+	if w.Identifiers == nil {
+		unreadable(f, wants, "identifiers/")
+		return
+	}
+	settled := map[string]bool{}
+	for _, id := range *w.Identifiers {
+		if id.Voided || id.Type == nil {
+			continue
+		}
+		path := "identifiers/" + orElse(id.Type.Name, id.Type.UUID)
+		wanted, asked := asked(path, wants)
+		fits := asked && id.Type.same(wanted, id.Identifier)
+		if _, there := f[path]; there && (settled[path] || !fits) {
+			continue
+		}
+		f[path], rows[path] = id.Identifier, id.UUID
+		if fits {
+			f[path], settled[path] = wanted, true
+		}
+		if id.Location != nil {
+			rows["location of "+path] = id.Location.UUID
+		}
+	}
+	empty(f, wants, "identifiers/")
+}
+
+// asked gives the first text that the wants name at a path.
+func asked(path string, wants []record.Fields) (string, bool) {
+	for _, w := range wants {
+		if v, ok := w[path].(string); ok && v != "" {
+			return v, true
+		}
+	}
+	return "", false
+}
+
+// empty says of every field below prefix that is asked about and not there that
+// it is empty.
+func empty(f record.Fields, wants []record.Fields, prefix string) {
+	for _, w := range wants {
+		for path := range w {
+			if _, there := f[path]; !there && strings.HasPrefix(path, prefix) {
+				f[path] = ""
+			}
+		}
+	}
+}
+
+// unreadable marks what is asked about but was left out of the answer: OpenMRS
+// leaves out silently what the user may not read.
+func unreadable(f record.Fields, wants []record.Fields, prefixes ...string) {
+	for _, w := range wants {
+		for path := range w {
+			for _, p := range prefixes {
+				if strings.HasPrefix(path, p) {
+					f[path] = record.Unreadable{}
+				}
+			}
+		}
+	}
+}
+
+// deathDate is a day where a day is asked about, else a moment.
+func (s *System) deathDate(text string, wants []record.Fields) string {
+	if text == "" {
+		return ""
+	}
+	if wanted, ok := asked("deathDate", wants); ok && len(wanted) == len(time.DateOnly) {
+		return dayFromWire(text)
+	}
+	m, _ := fromWire(text, s.zone)
+	return m
+}
+
+// attributeValue is the uuid of a concept or location, else text.
+func attributeValue(v any) string {
+	if m, ok := v.(map[string]any); ok {
+		id, _ := m["uuid"].(string)
+		return id
+	}
+	return fieldText(v)
+}
+
+func deref(p *string) string {
+	if p == nil {
+		return ""
+	}
+	return *p
+}

@@ -1,0 +1,451 @@
+package openmrs
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/kiungo-health/kiungo/internal/call"
+	"github.com/kiungo-health/kiungo/internal/connector"
+	"github.com/kiungo-health/kiungo/internal/record"
+)
+
+// longestVisit is how long a visit that we open may last: ended within 24 hours
+// of its start, as CommCare does it.
+const longestVisit = 24*time.Hour - time.Second
+
+const visitRep = "custom:(uuid,voided,auditInfo,patient:(uuid),visitType:(uuid),location:(uuid),startDatetime,stopDatetime)"
+
+var visitSpec = connector.KindSpec{
+	Name: "Visit",
+	About: "A stay of a patient at a facility, to which encounters belong. A visit that is open at the moment asked for is used and left alone; " +
+		"one that is made is given its end at once, within 24 hours of its start, so that it ends also after a crash.",
+	ByDefault: "by the id that an earlier message of the same source document made, else the patient's visit that is open at the event time",
+	Finds: []connector.FieldSpec{
+		{Name: "patient", Type: connector.RefTo, Ref: "openmrs/Patient", About: "Whose visit."},
+		{Name: "openAt", Type: connector.Moment, About: "The visit must have begun by then and not have ended."},
+		{Name: "type", Type: connector.Text, About: "Only visits of this type, by name or uuid."},
+		{Name: "location", Type: connector.Text, About: "Only visits at this location, by name or uuid."},
+		{Name: "uuid", Type: connector.Text, About: "Uuid of the visit."},
+	},
+	Fields: []connector.FieldSpec{
+		{Name: "patient", Type: connector.RefTo, Ref: "openmrs/Patient", Required: true, About: "Whose visit."},
+		{Name: "type", Type: connector.Text, Required: true, About: "Visit type, by name or uuid."},
+		{Name: "location", Type: connector.Text, About: "Location, by name or uuid; else the system's option location."},
+		{Name: "start", Type: connector.Moment, Required: true, About: "Start of the visit."},
+		{Name: "stop", Type: connector.Moment, About: "End of the visit; at the latest, and by default, 24 hours less a second after its start."},
+	},
+	Gives: []connector.FieldSpec{{Name: "uuid", Type: connector.Text, About: "Uuid of the visit."}},
+}
+
+type visitKind struct{ *System }
+
+func (k *visitKind) Spec() *connector.KindSpec { return &visitSpec }
+
+type wireVisit struct {
+	UUID     string  `json:"uuid"`
+	Voided   bool    `json:"voided"`
+	Audit    *audit  `json:"auditInfo"`
+	Patient  *ref    `json:"patient"`
+	Type     *ref    `json:"visitType"`
+	Location *ref    `json:"location"`
+	Start    *string `json:"startDatetime"`
+	Stop     *string `json:"stopDatetime"`
+}
+
+func (k *visitKind) visitFields(w *wireVisit) record.Fields {
+	f := record.Fields{"uuid": w.UUID, "patient": refID(w.Patient), "type": refID(w.Type), "location": refID(w.Location)}
+	for path, text := range map[string]*string{"start": w.Start, "stop": w.Stop} {
+		f[path], _ = fromWire(deref(text), k.zone)
+	}
+	return f
+}
+
+func refID(r *ref) string {
+	if r == nil {
+		return ""
+	}
+	return r.UUID
+}
+
+// covers tells whether the visit is open at a moment.
+func (k *visitKind) covers(w *wireVisit, at time.Time) bool {
+	start, err := parseMoment(deref(w.Start), k.zone)
+	if err != nil || at.Before(start) {
+		return false
+	}
+	stop, err := parseMoment(deref(w.Stop), k.zone)
+	return err != nil || !at.After(stop)
+}
+
+// Find looks for the patient's visit that is open at a moment.
+func (k *visitKind) Find(ctx context.Context, do call.Doer, q connector.Query) (connector.Found, error) {
+	criteria := q.By
+	if len(criteria) == 0 {
+		criteria = []map[string]any{{}}
+	}
+	for i, by := range criteria {
+		f, err := k.byCriterion(ctx, do, by, q, i == 0)
+		if err != nil || f.Exists || f.Voided || len(f.Several) > 0 {
+			return f, err
+		}
+	}
+	if q.Made == "" {
+		return connector.Found{}, nil
+	}
+	return k.byUUID(ctx, do, q.Made, "made before")
+}
+
+func (k *visitKind) byUUID(ctx context.Context, do call.Doer, id, how string) (connector.Found, error) {
+	a, err := do.Do(ctx, "read visit", read("/visit/"+seg(id), "v", visitRep))
+	if err != nil {
+		return connector.Found{}, err
+	}
+	w, err := decodeVisit(a)
+	if err != nil || w == nil {
+		return connector.Found{}, err
+	}
+	return k.asFound(w, how), nil
+}
+
+func (k *visitKind) asFound(w *wireVisit, how string) connector.Found {
+	if w.Voided {
+		return connector.Found{ID: w.UUID, Voided: true, ByUs: k.byUs(w.Audit), How: how, Changed: w.Audit.changed(k.zone)}
+	}
+	return connector.Found{Exists: true, ID: w.UUID, Fields: k.visitFields(w), How: how, Changed: w.Audit.changed(k.zone)}
+}
+
+func (k *visitKind) byCriterion(ctx context.Context, do call.Doer, by map[string]any, q connector.Query, first bool) (connector.Found, error) {
+	if v, ok := by["uuid"]; ok {
+		if id, _ := text(v); looksLikeUUID(id) {
+			return k.byUUID(ctx, do, id, "uuid")
+		}
+		return connector.Found{}, nil
+	}
+	patient, isNew := below(by["patient"], q.Wanted["patient"], q.New["patient"])
+	if patient == "" || isNew {
+		return connector.Found{}, nil
+	}
+	at := q.At
+	if v, ok := by["openAt"]; ok {
+		t, err := k.moment(v)
+		if err != nil {
+			return connector.Found{}, k.refused("find visit", "openAt is %v", err)
+		}
+		at = t
+	}
+	typ, err := k.metaRef(ctx, do, "visittype", by["type"])
+	if err != nil {
+		return connector.Found{}, err
+	}
+	place, err := k.metaRef(ctx, do, "location", by["location"])
+	if err != nil {
+		return connector.Found{}, err
+	}
+	// Servers that do not know toStartDate ignore it, with all the others
+	// that no handler declares: the answer is compared anyway.
+	all, err := list[*wireVisit](ctx, do, "search visits", read("/visit", "patient", patient, "v", visitRep))
+	if err != nil {
+		return connector.Found{}, err
+	}
+	var fit []*wireVisit
+	for _, w := range all {
+		if w == nil || w.Voided || refID(w.Patient) != patient && w.Patient != nil {
+			continue
+		}
+		if first && (w.UUID == q.Made || w.UUID == q.ID) && k.covers(w, at) {
+			return k.asFound(w, "made before"), nil
+		}
+		if k.covers(w, at) && (typ == "" || refID(w.Type) == typ) && (place == "" || refID(w.Location) == place) {
+			fit = append(fit, w)
+		}
+	}
+	switch len(fit) {
+	case 0:
+		return connector.Found{}, nil
+	case 1:
+		return k.asFound(fit[0], "open visit"), nil
+	}
+	f := connector.Found{How: "open visit"}
+	for _, w := range fit {
+		f.Several = append(f.Several, w.UUID)
+	}
+	slices.Sort(f.Several)
+	f.Several = slices.Compact(f.Several)
+	if len(f.Several) == 1 {
+		return k.asFound(fit[0], "open visit"), nil
+	}
+	return f, nil
+}
+
+// below gives the id of the record under which is searched, and whether this
+// plan only makes it: then there is nothing below it yet.
+func below(by, wanted any, isNew bool) (string, bool) {
+	switch v := by.(type) {
+	case record.Ref:
+		return v.ID, v.New || v.ID == ""
+	case string:
+		return v, false
+	}
+	id, _ := wanted.(string)
+	return id, isNew || record.Unknown(wanted)
+}
+
+// metaRef resolves a criterion that names metadata.
+func (s *System) metaRef(ctx context.Context, do call.Doer, resource string, v any) (string, error) {
+	name, _ := text(v)
+	if name == "" {
+		return "", nil
+	}
+	var id string
+	var err error
+	if resource == "location" {
+		id, err = s.meta.locationUUID(ctx, do, name)
+	} else {
+		var n named
+		n, err = s.meta.byName(ctx, do, resource, name)
+		id = n.UUID
+	}
+	if unknown(err) {
+		return "", s.refused("look up metadata", "the %s %q is %v", resource, name, err)
+	}
+	return id, err
+}
+
+// Canon checks a wanted visit.
+func (k *visitKind) Canon(ctx context.Context, do call.Doer, wanted map[string]any) (record.Fields, []connector.Problem, error) {
+	c := newCanoner()
+	for name, v := range wanted {
+		var err error
+		switch name {
+		case "patient":
+			c.ref(name, "openmrs/Patient", v)
+		case "type":
+			err = c.lookup(name, "visit type", v, func(ref string) (string, error) {
+				n, err := k.meta.byName(ctx, do, "visittype", ref)
+				return n.UUID, err
+			})
+		case "location":
+			err = c.lookup(name, "location", v, func(ref string) (string, error) { return k.meta.locationUUID(ctx, do, ref) })
+		case "start":
+			k.at(c, name, v)
+		case "stop":
+			if !c.plain(name, v) {
+				t, err := k.moment(v)
+				if err != nil {
+					c.problem(name, "moment", "is %v", err)
+				} else {
+					c.fields[name] = canonMoment(t)
+				}
+			}
+		case "openAt": // a criterion; the planner may hand it on
+		default:
+			c.problem(name, "field", "is not a field of a visit")
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	k.end(c)
+	return c.fields, c.problems, nil
+}
+
+// end gives a visit its end, and holds it within 24 hours.
+func (k *visitKind) end(c *canoner) {
+	start, err := time.Parse(time.RFC3339, c.fields.Text("start"))
+	if err != nil {
+		return
+	}
+	latest := start.Add(longestVisit)
+	stop, err := time.Parse(time.RFC3339, c.fields.Text("stop"))
+	switch {
+	case err != nil || stop.After(latest):
+		c.fields["stop"] = canonMoment(latest)
+	case stop.Before(start):
+		c.problem("stop", "order", "is before the start of the visit")
+	}
+}
+
+// Calls makes, changes or withdraws a visit.
+func (k *visitKind) Calls(ctx context.Context, do call.Doer, c connector.Change) ([]call.Call, error) {
+	p := k.planner("Visit", c)
+	path := "/visit/" + seg(c.ID)
+	switch {
+	case c.Remove:
+		if err := k.unused(ctx, do, c.ID); err != nil {
+			return nil, err
+		}
+		p.add(call.Call{
+			Name: p.name("void"), About: "void the visit", Request: void(path, c.Reason),
+			Repeat: call.Safe, Reversal: call.Exact,
+			Check: k.check(c.ID, nil, record.Fields{"uuid": c.ID}),
+			Undo:  &call.Undo{Request: unvoid(path)},
+		})
+	case c.Found == nil:
+		b := newBody()
+		b.set("uuid", c.ID)
+		if err := k.fill(ctx, do, b, c); err != nil {
+			return nil, err
+		}
+		p.add(call.Call{
+			Name: p.name("create"), About: "start a visit", Request: b.post("/visit", "v", visitRep),
+			Outputs: map[string]string{"uuid": "/uuid"}, Repeat: call.Safe, Reversal: call.Exact, ReadBack: true,
+			Check: k.check(c.ID, settled(c.Write), nil),
+			Undo: &call.Undo{Request: void(path, c.Reason), Voids: true, Guards: []call.Check{
+				{Read: read(path, "v", "custom:(uuid,encounters:(uuid,voided))"), As: "count", Want: none(), Pre: none()},
+			}},
+		})
+	default:
+		k.update(p)
+	}
+	return p.calls, nil
+}
+
+var visitProperties = map[string]string{"type": "visitType", "location": "location", "start": "startDatetime", "stop": "stopDatetime", "patient": "patient"}
+
+func (k *visitKind) fill(ctx context.Context, do call.Doer, b *body, c connector.Change) error {
+	for path, theirs := range visitProperties {
+		if v, ok := c.Write[path]; ok && !record.Empty(v) {
+			b.set(theirs, k.wire(path, v))
+		}
+	}
+	for _, path := range []string{"patient", "type", "start"} {
+		if record.Empty(c.Write[path]) {
+			return k.refused("start a visit", "a visit cannot be made without %s", path)
+		}
+	}
+	if record.Empty(c.Write["location"]) {
+		location, err := k.defaultLocation(ctx, do)
+		if err != nil {
+			return err
+		}
+		b.set("location", location)
+	}
+	return nil
+}
+
+func (k *visitKind) wire(path string, v any) any {
+	if t, ok := v.(string); ok && (path == "start" || path == "stop") {
+		return wireMoment(t, k.zone)
+	}
+	return v
+}
+
+func (k *visitKind) check(id string, want, pre record.Fields) *call.Check {
+	return &call.Check{Read: read("/visit/"+seg(id), "v", visitRep), As: "visit", Want: want, Pre: pre}
+}
+
+// update changes what differs. The patient of a visit cannot be changed.
+func (k *visitKind) update(p *planner) {
+	write, theirs := record.Fields{}, map[string]string{}
+	for path, t := range visitProperties {
+		if v, ok := p.c.Write[path]; ok && path != "patient" {
+			write[path], theirs[path] = v, t
+		}
+	}
+	p.change(changeOf{path: "/visit/" + seg(p.c.ID), rep: visitRep, name: "update", about: "change the visit",
+		write: write, theirs: theirs, wire: k.wire, check: k.check})
+}
+
+// changeOf is an update of properties of one whole resource.
+type changeOf struct {
+	path, rep, name, about string
+	write                  record.Fields
+	theirs                 map[string]string
+	wire                   func(path string, v any) any
+	check                  func(id string, want, pre record.Fields) *call.Check
+}
+
+// change plans one call that sets properties, and the undo that sets them back.
+func (p *planner) change(u changeOf) {
+	if len(u.write) == 0 {
+		return
+	}
+	pre := before(p.c.Found, u.write)
+	b, back, restore := newBody(), newBody(), map[string]string{}
+	for path, theirs := range u.theirs {
+		b.set(theirs, u.wire(path, u.write[path]))
+		old := pre[path]
+		if record.Empty(old) {
+			old = record.Clear{}
+		}
+		back.set(theirs, u.wire(path, old))
+		restore["/"+theirs] = path
+	}
+	p.add(call.Call{
+		Name: p.name(u.name), About: u.about, Request: b.post(u.path, "v", u.rep), ReadBack: true,
+		Repeat: call.Safe, Reversal: call.Exact, Check: u.check(p.c.ID, settled(u.write), pre),
+		Undo: &call.Undo{Request: back.post(u.path), Restore: restore},
+	})
+}
+
+// unused refuses to take away a visit under which others work.
+func (k *visitKind) unused(ctx context.Context, do call.Doer, id string) error {
+	var w struct {
+		Encounters []struct {
+			Voided bool   `json:"voided"`
+			Audit  *audit `json:"auditInfo"`
+		} `json:"encounters"`
+	}
+	err := get(ctx, do, "look for what others added to the visit", read("/visit/"+seg(id), "v", "custom:(uuid,encounters:(uuid,voided,auditInfo))"), &w)
+	if err != nil && !unknown(err) {
+		return err
+	}
+	for _, e := range w.Encounters {
+		if !e.Voided && !k.madeByUs(e.Audit) {
+			return &connector.InUse{Text: "others have recorded encounters in this visit since: it stays in OpenMRS"}
+		}
+	}
+	return nil
+}
+
+func decodeVisit(a call.Answer) (*wireVisit, error) {
+	if a.Status == http.StatusNotFound {
+		return nil, nil
+	}
+	w := &wireVisit{}
+	if err := json.Unmarshal(a.Body, w); err != nil {
+		return nil, fmt.Errorf("read the visit that OpenMRS sent: %w", err)
+	}
+	if w.UUID == "" {
+		return nil, fmt.Errorf("read the visit that OpenMRS sent: it has no uuid")
+	}
+	return w, nil
+}
+
+// Observe reads a visit, or how many encounters are in it.
+func (k *visitKind) Observe(c call.Check, a call.Answer) (call.Observed, error) {
+	switch c.As {
+	case "visit":
+		w, err := decodeVisit(a)
+		if err != nil || w == nil {
+			return call.Observed{}, err
+		}
+		if w.Voided {
+			return call.Observed{Voided: true, ByUs: k.byUs(w.Audit)}, nil
+		}
+		return call.Observed{Exists: true, Fields: k.visitFields(w), Outputs: call.Outputs{"uuid": w.UUID}}, nil
+	case "count":
+		var w struct {
+			Encounters []struct {
+				Voided bool `json:"voided"`
+			} `json:"encounters"`
+		}
+		if a.Status != http.StatusNotFound {
+			if err := json.Unmarshal(a.Body, &w); err != nil {
+				return call.Observed{}, fmt.Errorf("read what OpenMRS found: %w", err)
+			}
+		}
+		n := 0.0
+		for _, e := range w.Encounters {
+			if !e.Voided {
+				n++
+			}
+		}
+		return call.Observed{Exists: true, Fields: record.Fields{"count": n}}, nil
+	}
+	return call.Observed{}, fmt.Errorf("openmrs/Visit: unknown check %q", c.As)
+}

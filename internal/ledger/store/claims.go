@@ -1,0 +1,172 @@
+package store
+
+import (
+	"bytes"
+	"slices"
+)
+
+// claim takes all the records for a delivery, or none: then it gives the
+// delivery that has one of them, and this one waits for all of them. What it
+// had claimed before and does not need any more is given to those who wait.
+func (t *tx) claim(delivery, seq int64, want [][]byte) (holder int64, err error) {
+	for _, k := range want {
+		var has int64
+		if _, err := one(t, qClaimedOther, func(r row) { has = r.int(0) }, k, delivery); err != nil {
+			return 0, err
+		}
+		if has != 0 && holder == 0 {
+			holder = has
+		}
+	}
+	have, err := t.keys(qClaimsOf, delivery)
+	if err != nil {
+		return 0, err
+	}
+	if holder != 0 {
+		if err := t.unclaim(delivery); err != nil {
+			return 0, err
+		}
+		for _, k := range want {
+			if err := t.must(qWaitFor, k, seq, delivery); err != nil {
+				return 0, err
+			}
+		}
+		return holder, nil
+	}
+	for _, k := range want {
+		if !contains(have, k) {
+			if err := t.must(qClaim, k, delivery); err != nil {
+				return 0, err
+			}
+		}
+	}
+	for _, k := range have {
+		if contains(want, k) {
+			continue
+		}
+		if err := t.must(qUnclaim, k); err != nil {
+			return 0, err
+		}
+		if err := t.passOn(k); err != nil {
+			return 0, err
+		}
+	}
+	return 0, nil
+}
+
+// unclaim gives up all that a delivery has claimed or waits for; those that
+// waited for it get it in the same commit.
+func (t *tx) unclaim(delivery int64) error {
+	waits, err := t.keys(qWaitsOf, delivery)
+	if err != nil {
+		return err
+	}
+	if len(waits) > 0 {
+		if err := t.must(qStopWaiting, delivery); err != nil {
+			return err
+		}
+	}
+	have, err := t.keys(qClaimsOf, delivery)
+	if err != nil || len(have) == 0 {
+		return err
+	}
+	if err := t.must(qUnclaimAll, delivery); err != nil {
+		return err
+	}
+	anyone, err := one(t, qAnyoneWaits, func(row) {})
+	if err != nil || !anyone {
+		return err
+	}
+	for _, k := range have {
+		if err := t.passOn(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// passOn gives a free record to the first delivery, in receive order, that
+// waits for it and can have all that it waits for.
+func (t *tx) passOn(record []byte) error {
+	var waiters []int64
+	err := t.each(qWaiters, func(r row) (bool, error) {
+		waiters = append(waiters, r.int(0))
+		return true, nil
+	}, record)
+	if err != nil {
+		return err
+	}
+	for _, w := range waiters {
+		want, err := t.keys(qWaitsOf, w)
+		if err != nil {
+			return err
+		}
+		free := true
+		for _, k := range want {
+			taken, err := one(t, qClaimOwner, func(row) {}, k)
+			if err != nil {
+				return err
+			}
+			if taken {
+				free = false
+				break
+			}
+		}
+		if !free {
+			continue // it is looked at again when the other record is released
+		}
+		if err := t.grant(w, want); err != nil {
+			return err
+		}
+		return nil
+	}
+	return nil
+}
+
+// grant claims for a waiting delivery and makes it due.
+func (t *tx) grant(delivery int64, records [][]byte) error {
+	if err := t.must(qStopWaiting, delivery); err != nil {
+		return err
+	}
+	for _, k := range records {
+		if err := t.must(qClaim, k, delivery); err != nil {
+			return err
+		}
+	}
+	return t.unblock(delivery)
+}
+
+// unblock makes a blocked delivery due now and wakes its lanes.
+func (t *tx) unblock(delivery int64) error {
+	var d brief
+	found, err := one(t, qBrief, func(r row) { d = scanBrief(r) }, delivery)
+	if err != nil || !found {
+		return err
+	}
+	if err := t.must(qUnblock, t.now, delivery); err != nil {
+		return err
+	}
+	in, err := t.lanesOf(d.via)
+	if err != nil {
+		return err
+	}
+	for _, id := range in {
+		if err := t.wakeLane(id, t.now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tx) keys(q string, delivery int64) ([][]byte, error) {
+	var keys [][]byte
+	err := t.each(q, func(r row) (bool, error) {
+		keys = append(keys, r.blob(0))
+		return true, nil
+	}, delivery)
+	return keys, err
+}
+
+func contains(keys [][]byte, k []byte) bool {
+	return slices.ContainsFunc(keys, func(x []byte) bool { return bytes.Equal(x, k) })
+}

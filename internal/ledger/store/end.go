@@ -1,0 +1,288 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/kiungo-health/kiungo/internal/ledger"
+	"github.com/kiungo-health/kiungo/internal/seal"
+)
+
+// ending is a ledger.End sealed and hashed, ready to be stored.
+type ending struct {
+	ledger.End
+	last      *stepLine
+	made      []madeRow
+	snapshots []snapshotRow
+	links     []linkRow
+	unlink    []linkRow
+	remarks   string
+	question  []byte
+	maker     []byte
+}
+
+// End ends or pauses a delivery; see ledger.Ledger.
+func (s *Store) End(ctx context.Context, w *ledger.Work, e ledger.End, now time.Time) (*ledger.Work, error) {
+	run := s.runningOf(w.Delivery.ID)
+	if run == nil {
+		return nil, fmt.Errorf("delivery %d is not being run: %w", w.Delivery.ID, ledger.ErrFenced)
+	}
+	end, err := s.prepareEnd(w, run, e)
+	if err != nil {
+		return nil, fmt.Errorf("end delivery %d: %w", w.Delivery.ID, err)
+	}
+	next, err := do(ctx, s, lanes, func(t *tx) (*sealedWork, error) {
+		_, recovering, err := t.fence(w)
+		if err != nil {
+			return nil, err
+		}
+		if err := t.checkLinks(end.links); err != nil {
+			return nil, err
+		}
+		if err := t.end(w, run, end); err != nil {
+			return nil, err
+		}
+		if recovering && w.Delivery.Starts > 1 {
+			if err := t.recovered(w.LaneID); err != nil {
+				return nil, err
+			}
+		}
+		t.then(func() { s.forget(w.Delivery.ID) })
+		return t.goOn(w, run, max(micro(now), 0))
+	})
+	if err != nil || next == nil {
+		return nil, err
+	}
+	return s.open(next)
+}
+
+func (s *Store) prepareEnd(w *ledger.Work, run *running, e ledger.End) (*ending, error) {
+	end := &ending{End: e, maker: run.maker}
+	var err error
+	switch e.State {
+	case "", ledger.Planning:
+		return nil, fmt.Errorf("%q is no state to end in: %w", e.State, ledger.ErrState)
+	}
+	if e.Last != nil {
+		if end.last, err = s.sealStep(w, e.Last); err != nil {
+			return nil, err
+		}
+	}
+	if end.made, err = s.sealMade(run.maker, e.Made); err != nil {
+		return nil, err
+	}
+	if end.snapshots, err = s.sealSnapshots(e.Snapshots); err != nil {
+		return nil, err
+	}
+	if end.links, err = s.sealLinks(e.Links); err != nil {
+		return nil, err
+	}
+	if end.unlink, err = s.sealLinks(e.Unlink); err != nil {
+		return nil, err
+	}
+	if len(e.Remarks) > 0 {
+		b, err := json.Marshal(e.Remarks)
+		if err != nil {
+			return nil, err
+		}
+		end.remarks = string(b)
+	}
+	if e.Question != nil {
+		return end, s.prepareQuestion(end)
+	}
+	return end, nil
+}
+
+func (s *Store) prepareQuestion(end *ending) error {
+	q := *end.Question
+	q.ID = draw(&s.numbers.question)
+	b, err := json.Marshal(questionBody{q.Text, q.Options})
+	if err != nil {
+		return fmt.Errorf("encode question: %w", err)
+	}
+	end.question = s.ring.Main().Seal(seal.Row("question", q.ID, "text"), b)
+	end.Question = &q
+	if end.BlockedOn == ledger.BlockQuestion && end.BlockedBy == "" {
+		end.BlockedBy = strconv.FormatInt(q.ID, 10)
+	}
+	return nil
+}
+
+// end writes everything of an End but what the lane does next.
+func (t *tx) end(w *ledger.Work, run *running, e *ending) error {
+	if e.last != nil {
+		if err := t.step(e.last); err != nil {
+			return err
+		}
+	}
+	if err := t.writeMade(e); err != nil {
+		return err
+	}
+	if err := t.writeLinks(e); err != nil {
+		return err
+	}
+	id := w.Delivery.ID
+	asked := run.asked
+	if e.Question != nil {
+		asked = true
+		q := e.Question
+		if run.asked {
+			if err := t.must(qWithdraw, t.now, id); err != nil {
+				return err
+			}
+		}
+		if err := t.must(qAsk, q.ID, id, q.Kind, q.Cause, t.now, e.question); err != nil {
+			return err
+		}
+	}
+	due, ended := micro(e.Due), int64(0)
+	switch {
+	case e.State.Ended():
+		due, ended = 0, t.now
+	case due == 0 && e.BlockedOn == ledger.BlockNone:
+		due = t.now
+	}
+	planned := run.plan != 0 && !e.Forget
+	generation := int64(max(w.Delivery.Generation, e.Generation))
+	if err := t.must(qEndDelivery, string(e.State), e.Reason, e.Code, e.Cause, e.remarks, string(e.BlockedOn), e.BlockedBy, due, ended,
+		int64(e.Calls), flag(planned), generation, flag(asked), id); err != nil {
+		return err
+	}
+	if run.claims && (!e.KeepClaims || e.State.Ended()) {
+		if err := t.unclaim(id); err != nil {
+			return err
+		}
+	}
+	if !e.State.Ended() {
+		return nil
+	}
+	for _, lane := range run.in {
+		if err := t.must(qLeaveLane, lane, w.Delivery.Seq, id); err != nil {
+			return err
+		}
+	}
+	if run.asked {
+		if err := t.must(qWithdraw, t.now, id); err != nil {
+			return err
+		}
+	}
+	t.tally(w.Delivery.Flow, e.State, 1, int64(w.Delivery.Calls+e.Calls))
+	return nil
+}
+
+// goOn gives the lane's next work under the same epoch, or frees the lane.
+func (t *tx) goOn(w *ledger.Work, run *running, now int64) (*sealedWork, error) {
+	others := slices.DeleteFunc(slices.Clone(run.in), func(id int64) bool { return id == w.LaneID })
+	for _, id := range others {
+		if err := t.must(qFreeLane, nil, id); err != nil {
+			return nil, err
+		}
+	}
+	l, err := t.lane(w.LaneID)
+	if err != nil {
+		return nil, err
+	}
+	if l.merging {
+		return nil, t.freeLanes(run.in, now)
+	}
+	d, wake, err := t.pick(l.id, now)
+	if err != nil {
+		return nil, err
+	}
+	if d == nil {
+		if l.recovering {
+			if err := t.recovered(l.id); err != nil {
+				return nil, err
+			}
+		}
+		if err := t.must(qFreeLane, nullable(wake), l.id); err != nil {
+			return nil, err
+		}
+		return nil, t.settle(others, now)
+	}
+	for _, id := range d.in {
+		if id == l.id {
+			err = t.must(qNextInLane, d.id, id)
+		} else {
+			err = t.must(qTakeLane, t.s.node, d.id, id)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := t.settle(others, now); err != nil {
+		return nil, err
+	}
+	return t.begin(l, d)
+}
+
+// freeLanes gives lanes back and sets when each is to be looked at again.
+func (t *tx) freeLanes(ids []int64, now int64) error {
+	for _, id := range ids {
+		if err := t.must(qFreeLane, nil, id); err != nil {
+			return err
+		}
+	}
+	return t.settle(ids, now)
+}
+
+// settle sets the wake of idle lanes, and merges those that waited for it.
+func (t *tx) settle(ids []int64, now int64) error {
+	for _, id := range ids {
+		l, err := t.lane(id)
+		if err != nil {
+			return err
+		}
+		if l.owner != 0 || l.id != id {
+			continue
+		}
+		if l.merging {
+			if err := t.finishMerges(id); err != nil {
+				return err
+			}
+			continue
+		}
+		d, wake, err := t.pick(id, now)
+		if err != nil {
+			return err
+		}
+		if d != nil {
+			wake = now
+			t.ring(id)
+		}
+		if err := t.sleep(l, wake); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Release gives a lane back; see ledger.Ledger.
+func (s *Store) Release(ctx context.Context, w *ledger.Work) error {
+	run := s.runningOf(w.Delivery.ID)
+	if run == nil {
+		return fmt.Errorf("delivery %d is not being run: %w", w.Delivery.ID, ledger.ErrFenced)
+	}
+	// A node that stops releases with its context ended already.
+	_, err := do(context.WithoutCancel(ctx), s, lanes, func(t *tx) (struct{}, error) {
+		_, recovering, err := t.fence(w)
+		if err != nil {
+			return struct{}{}, err
+		}
+		if recovering {
+			if err := t.recovered(w.LaneID); err != nil {
+				return struct{}{}, err
+			}
+		}
+		if err := t.must(qUnstart, t.now, w.Delivery.ID); err != nil {
+			return struct{}{}, err
+		}
+		t.then(func() { s.forget(w.Delivery.ID) })
+		return struct{}{}, t.freeLanes(run.in, t.now)
+	})
+	return err
+}

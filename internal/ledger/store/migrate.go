@@ -1,0 +1,82 @@
+package store
+
+import (
+	"embed"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// dialect is what differs between the databases in the schema.
+type dialect struct {
+	ID        string // type of a numeric primary key
+	Clustered string // rows stored in the order of the primary key
+	Blob      string
+}
+
+var sqliteDialect = dialect{ID: "INTEGER PRIMARY KEY", Clustered: "WITHOUT ROWID", Blob: "BLOB"}
+
+func (d dialect) adapt(sql string) string {
+	return strings.NewReplacer("{{ID}}", d.ID, "{{CLUSTERED}}", d.Clustered, " BLOB", " "+d.Blob).Replace(sql)
+}
+
+// migrate brings the schema up to date, each step in a transaction of its own,
+// and refuses a schema that is newer than this program.
+func migrate(c conn, d dialect) error {
+	if _, err := c.exec(`CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)`); err != nil {
+		return err
+	}
+	var have int64
+	if _, err := one(c, `SELECT COALESCE(MAX(version), 0) FROM schema_version`, func(r row) { have = r.int(0) }); err != nil {
+		return err
+	}
+	files, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return err
+	}
+	if have > int64(len(files)) {
+		return fmt.Errorf("the ledger's schema is version %d, this program knows %d: run the newer program", have, len(files))
+	}
+	for i, name := range files {
+		number, _, _ := strings.Cut(strings.TrimPrefix(name, "migrations/"), "_")
+		if n, err := strconv.Atoi(number); err != nil || n != i+1 {
+			return fmt.Errorf("migration %s is not number %d", name, i+1)
+		}
+		if int64(i+1) <= have {
+			continue
+		}
+		sql, err := migrations.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if err := runMigration(c, d.adapt(string(sql)), int64(i+1)); err != nil {
+			return fmt.Errorf("migration %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func runMigration(c conn, sql string, version int64) error {
+	if _, err := c.exec("BEGIN"); err != nil {
+		return err
+	}
+	for stmt := range strings.SplitSeq(sql, ";\n") {
+		if strings.TrimSpace(stmt) == "" {
+			continue
+		}
+		if _, err := c.exec(stmt); err != nil {
+			_, _ = c.exec("ROLLBACK") // the first error is the one to tell
+			return err
+		}
+	}
+	if _, err := c.exec(`INSERT INTO schema_version (version) VALUES (?)`, version); err != nil {
+		_, _ = c.exec("ROLLBACK")
+		return err
+	}
+	_, err := c.exec("COMMIT")
+	return err
+}

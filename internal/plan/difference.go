@@ -1,0 +1,225 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/kiungo-health/kiungo/internal/call"
+	"github.com/kiungo-health/kiungo/internal/connector"
+	"github.com/kiungo-health/kiungo/internal/flow"
+	"github.com/kiungo-health/kiungo/internal/ledger"
+	"github.com/kiungo-health/kiungo/internal/record"
+)
+
+// merge compares what is wanted with what was found, field by field, and fills
+// r.Write with what is to change.
+func (p *planner) merge(ctx context.Context, r *Record, rec *flow.Record, set record.Fields, found connector.Found,
+	made *ledger.Made, want *flow.Wanted, t Target) error {
+	snap, err := p.Memory.Snapshot(ctx, r.System, r.Kind, r.ID)
+	if err != nil {
+		return err
+	}
+	r.Write, r.Was, r.Mine, r.Agreed = record.Fields{}, record.Fields{}, record.Fields{}, map[string]record.Agreed{}
+	if snap != nil {
+		r.Agreed = snap.Fields
+	}
+	var asks []string
+	for _, path := range set.Paths() {
+		side := record.Side{Ours: p.Work.Message.System, OursOf: p.Source, Their: r.System, TheirOf: t.Connector,
+			Event: p.plan.Event, Seq: p.Work.Message.Seq, Changed: found.Changed, Rule: ruleOf(want, path, found.Fields[path], set[path], r.System, p.Work.Message.System)}
+		if a, ok := r.Agreed[path]; ok {
+			side.Base = &a
+		}
+		// What this very document wrote before is its own to change, in
+		// whichever order its versions come.
+		if side.Base == nil && made != nil && made.ID == r.ID {
+			if v, ok := made.Fields[path]; ok {
+				side.Base = &record.Agreed{Value: v}
+			}
+		}
+		ours := set[path]
+		switch outcome := record.MergeField(found.Fields[path], ours, side); outcome {
+		case record.Equal:
+			if !record.Empty(ours) {
+				r.Mine[path] = ours
+			}
+		case record.Write, record.Won:
+			r.Write[path], r.Mine[path] = ours, ours
+			r.Was[path] = found.Fields[path]
+		case record.Older:
+			p.remark("%s: %s left as it is: something newer set it", r.Name, path)
+		case record.Lost, record.Beside:
+			p.remark("%s: %s differs; %s keeps its value", r.Name, path, r.System)
+		case record.Question:
+			asks = append(asks, path)
+		case record.Hidden:
+			p.remark("%s: %s cannot be read in %s, so it was not written", r.Name, path, r.System)
+		}
+	}
+	if len(asks) > 0 {
+		return hold("conflict", fmt.Sprintf("%s: %s differs from %s", p.Flow.Name, r.Name+"."+asks[0], r.System),
+			"%s was changed in both systems (%s): decide which value is right, then retry", r.Name, strings.Join(asks, ", "))
+	}
+	return p.noLongerWanted(r, rec, set, found, made)
+}
+
+// ruleOf gives who wins for a field. "furthest" is decided here, by its table
+// of allowed steps: never backwards.
+func ruleOf(want *flow.Wanted, path string, theirs, ours any, their, our string) record.Rule {
+	win := want.Win(path)
+	switch win.Rule {
+	case flow.WinSystem:
+		return record.Rule(win.System)
+	case flow.WinLatest:
+		return record.Latest
+	case flow.WinBoth:
+		return record.Both
+	case flow.WinAsk:
+		return record.Ask
+	case flow.WinFurthest:
+		from, _ := theirs.(string)
+		to, _ := ours.(string)
+		if _, ok := win.Table.Lookup(from, to); ok {
+			return record.Rule(our)
+		}
+		return record.Rule(their)
+	}
+	return ""
+}
+
+// noLongerWanted takes back what an earlier version of the same document wrote
+// into this record and this version does not want any more (law 19), unless
+// others changed it since (law 8).
+func (p *planner) noLongerWanted(r *Record, rec *flow.Record, set record.Fields, found connector.Found, made *ledger.Made) error {
+	if made == nil || made.ID != r.ID || made.Gone {
+		return nil
+	}
+	var theirs []string
+	for _, path := range made.Fields.Paths() {
+		if _, still := set[path]; still || slices.Contains(madeNew(made), path) {
+			continue
+		}
+		now := found.Fields[path]
+		if record.Empty(now) {
+			continue
+		}
+		if !record.Same(now, made.Fields[path]) && !record.Unknown(made.Fields[path]) {
+			theirs = append(theirs, path)
+			continue
+		}
+		r.Was[path] = now
+		if before, ok := made.Before[path]; ok && !record.Empty(before) {
+			r.Write[path] = before
+		} else {
+			r.Write[path] = record.Clear{}
+		}
+	}
+	if len(theirs) > 0 {
+		return hold("conflict", fmt.Sprintf("%s: %s.%s was changed by others since", p.Flow.Name, r.Name, theirs[0]),
+			"the new version of the document no longer has %s of %s, but others changed it in %s since: keep or remove it there, then retry",
+			strings.Join(theirs, ", "), r.Name, r.System)
+	}
+	return nil
+}
+
+// madeNew lists the fields that were given only when the record was made.
+func madeNew(m *ledger.Made) []string { return m.Once }
+
+// withdraw takes back the records that this document made and no longer wants:
+// all of them when it was archived.
+func (p *planner) withdraw(ctx context.Context) error {
+	for i := len(p.Work.Made) - 1; i >= 0; i-- {
+		m := p.Work.Made[i]
+		if p.done[m.Record] || m.Gone {
+			continue
+		}
+		target, err := p.Targets(m.System)
+		if err != nil {
+			return err
+		}
+		kind := target.System.Kind(shortKind(m.Kind))
+		if kind == nil {
+			return fmt.Errorf("system %s has no record kind %s", m.System, m.Kind)
+		}
+		found, err := kind.Find(ctx, target.Do, connector.Query{Made: m.ID, At: p.plan.Event})
+		if err != nil {
+			return fmt.Errorf("find %s in %s: %w", m.Record, m.System, err)
+		}
+		if !found.Exists {
+			continue // gone already
+		}
+		calls, r, err := p.takeBack(ctx, m, kind, target, found)
+		if err != nil {
+			return err
+		}
+		for j := range calls {
+			calls[j].Record, calls[j].System, calls[j].Kind = m.Record, m.System, m.Kind
+			if calls[j].Target == "" {
+				calls[j].Target = m.ID
+			}
+		}
+		p.calls = append(p.calls, calls...)
+		p.plan.Records = append(p.plan.Records, r)
+	}
+	return nil
+}
+
+func (p *planner) takeBack(ctx context.Context, m ledger.Made, kind connector.Kind, t Target, found connector.Found) ([]call.Call, Record, error) {
+	r := Record{Name: m.Record, System: m.System, Kind: m.Kind, ID: m.ID, Exists: true, Created: m.Created,
+		Person: kind.Spec().Person, Was: record.Fields{}, Write: record.Fields{}, Mine: record.Fields{}}
+	change := connector.Change{Record: m.Record, ID: m.ID, Found: &found,
+		Reason: fmt.Sprintf("kiungo delivery %d: document withdrawn", p.Work.Delivery.ID), At: p.plan.Event}
+	if m.Created {
+		if path, changed := changedSince(m, found); changed {
+			return nil, r, hold("conflict", fmt.Sprintf("%s: withdrawn %s was changed by others", p.Flow.Name, m.Record),
+				"the document was withdrawn, but %s was changed in %s by others since (%s): keep or void it there, then skip or retry", m.Record, m.System, path)
+		}
+		r.Removed, change.Remove = true, true
+	} else {
+		for path, wrote := range m.Fields {
+			if !record.Same(found.Fields[path], wrote) || record.Same(wrote, m.Before[path]) {
+				continue // theirs now, or nothing to give back
+			}
+			r.Was[path] = wrote
+			if before := m.Before[path]; !record.Empty(before) {
+				r.Write[path] = before
+			} else {
+				r.Write[path] = record.Clear{}
+			}
+		}
+		if len(r.Write) == 0 {
+			return nil, r, nil
+		}
+		change.Write, change.Wanted = r.Write, r.Write
+	}
+	calls, err := kind.Calls(ctx, t.Do, change)
+	var used *connector.InUse
+	if errors.As(err, &used) {
+		p.remark("%s stays in %s: %s", m.Record, m.System, used.Text)
+		r.Removed = false
+		return nil, r, nil
+	}
+	if err != nil {
+		return nil, r, fmt.Errorf("withdraw %s from %s: %w", m.Record, m.System, err)
+	}
+	return calls, r, nil
+}
+
+func changedSince(m ledger.Made, found connector.Found) (string, bool) {
+	for _, path := range m.Fields.Paths() {
+		wrote := m.Fields[path]
+		if record.Unknown(wrote) {
+			continue
+		}
+		if _, hidden := found.Fields[path].(record.Unreadable); hidden {
+			continue
+		}
+		if !record.Same(found.Fields[path], wrote) {
+			return path, true
+		}
+	}
+	return "", false
+}

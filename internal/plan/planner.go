@@ -1,0 +1,401 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kiungo-health/kiungo/internal/call"
+	"github.com/kiungo-health/kiungo/internal/connector"
+	"github.com/kiungo-health/kiungo/internal/flow"
+	"github.com/kiungo-health/kiungo/internal/ledger"
+	"github.com/kiungo-health/kiungo/internal/record"
+)
+
+// Target is a system as the planner sees it: what it can plan, and reads.
+type Target struct {
+	System    connector.System
+	Connector string
+	Do        call.Doer // refuses requests that change something
+}
+
+// Memory is what the planner asks of the ledger.
+type Memory interface {
+	Snapshot(ctx context.Context, system, kind, id string) (*ledger.Snapshot, error)
+	Links(ctx context.Context, person string) ([]ledger.Link, error)
+}
+
+// Input is one delivery to plan.
+type Input struct {
+	Flow    *flow.Flow
+	Run     *flow.Run // nil when the document was withdrawn: everything it made goes
+	Source  string    // connector of the message's system
+	Work    *ledger.Work
+	Targets func(system string) (Target, error)
+	Memory  Memory
+	Now     time.Time
+}
+
+// Make plans one delivery. It gives a *Stop when the delivery ends, waits or
+// needs a person instead, and a *call.Error when a read failed.
+func Make(ctx context.Context, in Input) (*Plan, error) {
+	p := &planner{Input: in, needs: map[string][]string{}, done: map[string]bool{},
+		person: strings.TrimPrefix(in.Work.LaneKey, "person:")}
+	if p.person == in.Work.LaneKey {
+		p.person = ""
+	}
+	p.plan = &Plan{Flow: in.Flow.Name, FlowHash: in.Flow.Hash, At: in.Now,
+		Generation: in.Work.Delivery.Generation, Event: eventTime(in.Work.Message)}
+	if in.Run != nil {
+		for _, rec := range in.Flow.Records {
+			if err := p.record(ctx, rec); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := p.withdraw(ctx); err != nil {
+		return nil, err
+	}
+	calls, err := Order(p.calls, p.needs)
+	if err != nil {
+		return nil, err
+	}
+	p.plan.Calls = calls
+	if len(p.plan.Records) == 0 {
+		return nil, &Stop{State: ledger.Skipped, Code: "nothing-wanted", Cause: "nothing wanted",
+			Reason: "nothing to do for this message: " + strings.Join(p.why, "; ")}
+	}
+	return p.plan, nil
+}
+
+// eventTime is when it happened in the field. A clinical time later than
+// receipt counts as receipt (law 22).
+func eventTime(m connector.Message) time.Time {
+	if m.Event.IsZero() || m.Event.After(m.Received) {
+		return m.Received
+	}
+	return m.Event
+}
+
+type planner struct {
+	Input
+	plan   *Plan
+	calls  []call.Call
+	needs  map[string][]string
+	done   map[string]bool // records of Made that this plan took care of
+	why    []string        // why records were left out
+	person string
+}
+
+// record plans one record of the flow.
+func (p *planner) record(ctx context.Context, rec *flow.Record) error {
+	want, err := p.Run.Eval(rec)
+	if err != nil {
+		return EvalStop(err)
+	}
+	if want.Skip {
+		p.why = append(p.why, rec.Name+" "+want.Why)
+		p.Run.Set(rec, nil)
+		return nil
+	}
+	target, kind, err := p.target(rec)
+	if err != nil {
+		return err
+	}
+	made := p.madeOf(rec)
+	r := Record{Name: rec.Name, System: target.System.Name(), Kind: rec.Kind, Needs: rec.Needs,
+		OnRefused: string(want.Refused), Person: kind.Spec().Person}
+	p.needs[rec.Name] = rec.Needs
+
+	set, fresh, err := p.canon(ctx, rec, kind, target, want)
+	if err != nil {
+		return err
+	}
+	found, derived, err := p.find(ctx, rec, kind, target, want, made, set, fresh)
+	if err != nil {
+		return err
+	}
+	p.done[rec.Name] = true
+	if rec.Was != "" {
+		p.done[rec.Was] = true
+	}
+	r.Found = found.Fields
+	switch {
+	case found.Exists:
+		r.ID, r.Exists, r.How = found.ID, true, found.How
+		r.Created = made != nil && made.Created && made.ID == found.ID
+		if made != nil && made.ID == found.ID {
+			r.Before, r.Once = made.Before, made.Once
+		}
+		err = p.merge(ctx, &r, rec, set, found, made, want, target)
+	case want.Lookup:
+		err = nil
+	default:
+		r.ID, r.Created = derived, true
+		for path := range fresh {
+			if _, also := set[path]; !also {
+				r.Once = append(r.Once, path)
+			}
+		}
+		slices.Sort(r.Once)
+		r.Write = record.Fields{}
+		for _, f := range []record.Fields{fresh, set} {
+			for path, v := range f {
+				if !record.Empty(v) {
+					r.Write[path] = v
+				}
+			}
+		}
+		r.Mine = r.Write.Clone()
+	}
+	if err != nil {
+		return err
+	}
+	calls, err := p.callsOf(ctx, &r, kind, target, found, set, fresh, made)
+	if err != nil {
+		return err
+	}
+	p.calls = append(p.calls, calls...)
+	p.plan.Records = append(p.plan.Records, r)
+	p.Run.Set(rec, result(r, found))
+	return nil
+}
+
+func (p *planner) callsOf(ctx context.Context, r *Record, kind connector.Kind, target Target,
+	found connector.Found, set, fresh record.Fields, made *ledger.Made) ([]call.Call, error) {
+	if len(r.Write) == 0 && (r.Exists || !r.Created) {
+		return nil, nil
+	}
+	change := connector.Change{Record: r.Name, ID: r.ID, Write: r.Write, Wanted: union(fresh, set),
+		Reason: fmt.Sprintf("kiungo delivery %d", p.Work.Delivery.ID), At: p.plan.Event}
+	if r.Exists {
+		change.Found = &found
+	}
+	if made != nil {
+		change.Reserved = made.Reserved
+	}
+	calls, err := kind.Calls(ctx, target.Do, change)
+	if err != nil {
+		return nil, fmt.Errorf("plan %s of %s: %w", r.Name, r.System, err)
+	}
+	for i := range calls {
+		calls[i].Record, calls[i].System, calls[i].Kind = r.Name, r.System, r.Kind
+		if calls[i].Target == "" {
+			calls[i].Target = r.ID
+		}
+	}
+	if !r.Exists && r.ID == "" && len(calls) > 0 {
+		last := calls[len(calls)-1]
+		if _, ok := last.Outputs["id"]; ok {
+			r.Later = &record.Later{Call: last.Name, Output: "id"}
+		}
+	}
+	return calls, nil
+}
+
+// result is what later records of the flow see of this one.
+func result(r Record, found connector.Found) *flow.Result {
+	ref := record.Ref{Record: r.Name, Kind: r.Kind, ID: r.ID, New: !r.Exists}
+	if r.Later != nil {
+		ref.Later = *r.Later
+	}
+	if r.ID == "" && r.Later == nil {
+		return nil // looked up, and not there
+	}
+	fields := nested(union(found.Fields, r.Write))
+	if r.ID != "" {
+		fields["uuid"] = r.ID
+	} else {
+		fields["uuid"] = *r.Later
+	}
+	out := &flow.Result{Ref: ref, Fields: fields}
+	if r.Exists {
+		out.Found = nested(found.Fields)
+	}
+	return out
+}
+
+// nested turns canonical paths into nested objects, as flows name them. What
+// is emptied, and what cannot be read, is absent there.
+func nested(f record.Fields) map[string]any {
+	out := map[string]any{}
+	for path, v := range f {
+		switch v.(type) {
+		case record.Clear, record.Unreadable, nil:
+			continue
+		}
+		at := out
+		parts := strings.Split(path, "/")
+		for _, part := range parts[:len(parts)-1] {
+			inner, ok := at[part].(map[string]any)
+			if !ok {
+				inner = map[string]any{}
+				at[part] = inner
+			}
+			at = inner
+		}
+		at[parts[len(parts)-1]] = v
+	}
+	return out
+}
+
+func (p *planner) target(rec *flow.Record) (Target, connector.Kind, error) {
+	name, err := p.Run.System(rec.Connector)
+	if err != nil {
+		return Target{}, nil, EvalStop(err)
+	}
+	target, err := p.Targets(name)
+	if err != nil {
+		return Target{}, nil, err
+	}
+	kind := target.System.Kind(shortKind(rec.Kind))
+	if kind == nil {
+		return Target{}, nil, fmt.Errorf("system %s has no record kind %s", name, rec.Kind)
+	}
+	return target, kind, nil
+}
+
+func shortKind(k string) string {
+	_, short, ok := strings.Cut(k, "/")
+	if !ok {
+		return k
+	}
+	return short
+}
+
+// canon gives the canonical fields of set and of new, or stops with the values
+// that the system would refuse.
+func (p *planner) canon(ctx context.Context, rec *flow.Record, kind connector.Kind, t Target, want *flow.Wanted) (set, fresh record.Fields, err error) {
+	var problems []connector.Problem
+	for _, part := range []struct {
+		nested map[string]any
+		into   *record.Fields
+	}{{want.Set, &set}, {want.New, &fresh}} {
+		if len(part.nested) == 0 {
+			continue
+		}
+		fields, found, err := kind.Canon(ctx, t.Do, part.nested)
+		if err != nil {
+			return nil, nil, fmt.Errorf("check %s for %s: %w", rec.Name, t.System.Name(), err)
+		}
+		*part.into = fields
+		problems = append(problems, found...)
+	}
+	if len(problems) == 0 {
+		return set, fresh, nil
+	}
+	var texts []string
+	for _, pr := range problems {
+		texts = append(texts, fmt.Sprintf("%s.%s: %s", rec.Name, pr.Field, pr.Text))
+	}
+	first := problems[0]
+	return nil, nil, &Stop{State: ledger.Held, Code: "value", Field: rec.Name + "." + first.Field,
+		Cause:  fmt.Sprintf("%s: %s.%s (%s)", p.Flow.Name, rec.Name, first.Field, first.Rule),
+		Reason: t.System.Name() + " would refuse this: " + strings.Join(texts, "; ")}
+}
+
+func (p *planner) madeOf(rec *flow.Record) *ledger.Made {
+	for i, m := range p.Work.Made {
+		if m.Record == rec.Name || (rec.Was != "" && m.Record == rec.Was) {
+			return &p.Work.Made[i]
+		}
+	}
+	return nil
+}
+
+// find looks the record up, and decides what it means that it is not there.
+func (p *planner) find(ctx context.Context, rec *flow.Record, kind connector.Kind, t Target, want *flow.Wanted,
+	made *ledger.Made, set, fresh record.Fields) (connector.Found, string, error) {
+	generation := p.Work.Delivery.Generation
+	if made != nil {
+		generation = max(generation, made.Generation)
+	}
+	name := rec.Name
+	if rec.Was != "" && made != nil && made.Record == rec.Was {
+		name = rec.Was
+	}
+	m := p.Work.Message
+	derived := DerivedID(m.System, m.Doc, p.Flow.Name, p.Work.Delivery.Each, name, generation)
+	if want.Key != "" {
+		derived = KeyedID(t.System.Name(), rec.Kind, want.Key, generation)
+	}
+	q := connector.Query{ID: derived, By: want.Find.Criteria(), Wanted: union(fresh, set), At: p.plan.Event}
+	if made != nil && !made.Gone {
+		q.Made = made.ID
+	}
+	if kind.Spec().Person && p.person != "" {
+		links, err := p.Memory.Links(ctx, p.person)
+		if err != nil {
+			return connector.Found{}, "", err
+		}
+		for _, l := range links {
+			if l.System == t.System.Name() && l.Kind == rec.Kind && l.State == "linked" {
+				q.Linked = l.ID
+			}
+		}
+	}
+	found, err := kind.Find(ctx, t.Do, q)
+	if err != nil {
+		return found, "", fmt.Errorf("find %s in %s: %w", rec.Name, t.System.Name(), err)
+	}
+	if found.Exists {
+		return found, derived, nil
+	}
+	return found, derived, p.notFound(rec, t, want, found, q)
+}
+
+func (p *planner) notFound(rec *flow.Record, t Target, want *flow.Wanted, found connector.Found, q connector.Query) error {
+	system := t.System.Name()
+	if len(found.Several) > 0 {
+		return hold("several", fmt.Sprintf("%s: several records fit %s", p.Flow.Name, rec.Name),
+			"%d records of %s fit %s equally; link or merge them there, then retry", len(found.Several), system, rec.Name)
+	}
+	if found.Voided && !found.ByUs {
+		return hold("voided", fmt.Sprintf("%s: %s was voided in %s", p.Flow.Name, rec.Name, system),
+			"the record that %s means was voided or merged in %s by a person; decide which record is right, then retry", rec.Name, system)
+	}
+	switch want.Find.None {
+	case flow.SkipNone:
+		return &Stop{State: ledger.Skipped, Code: "not-there", Cause: p.Flow.Name + ": " + rec.Name + " is not there",
+			Reason: fmt.Sprintf("%s has no %s for this message, and this flow makes none", system, rec.Name)}
+	case flow.AskNone:
+		return hold("no-patient", fmt.Sprintf("%s: no %s in %s", p.Flow.Name, rec.Name, system),
+			"no %s was found in %s, and this flow makes none: link or register it there, then retry", rec.Name, system)
+	case flow.Wait:
+		return &Stop{State: ledger.Waiting, Code: "not-there-yet", Cause: p.Flow.Name + ": waits for " + rec.Name,
+			Reason: fmt.Sprintf("%s has no %s yet; looking again until it comes", system, rec.Name), Wait: want.Find.Wait}
+	}
+	return nil
+}
+
+func union(fields ...record.Fields) record.Fields {
+	out := record.Fields{}
+	for _, f := range fields {
+		for k, v := range f {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// EvalStop turns an expression's error into what the delivery does about it:
+// every such error needs a person, and none gets better by a repeat.
+func EvalStop(err error) error {
+	var s *Stop
+	if errors.As(err, &s) || call.ClassOf(err) != "" {
+		return err
+	}
+	cause, kind := flow.Cause(err)
+	return &Stop{State: ledger.Held, Code: kind, Cause: cause, Reason: err.Error()}
+}
+
+// remark notes something that the delivery's end will say.
+func (p *planner) remark(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if !slices.Contains(p.plan.Remarks, text) {
+		p.plan.Remarks = append(p.plan.Remarks, text)
+	}
+}

@@ -1,0 +1,114 @@
+package record
+
+import "time"
+
+// Rule says who wins where both sides changed a field (R2): the name of a
+// system or connector, or one of the words below. Empty means the value
+// received last, which is ours.
+type Rule string
+
+const (
+	Latest Rule = "latest" // by clinical time against the target's own change time
+	Both   Rule = "both"   // theirs stays, ours is kept beside it
+	Ask    Rule = "ask"    // a person decides
+)
+
+// Agreed is one field of the last agreed content of a record.
+type Agreed struct {
+	Value any       `json:"v"`
+	At    time.Time `json:"at"`            // event time of what set it
+	Seq   int64     `json:"seq,omitempty"` // receive number of what set it
+	By    string    `json:"by,omitempty"`  // system whose value it was
+}
+
+// Outcome is what a merge decided for one field.
+type Outcome string
+
+const (
+	Equal    Outcome = "equal"
+	Write    Outcome = "write"    // ours goes to the target
+	Keep     Outcome = "keep"     // only theirs changed since we last agreed
+	Lost     Outcome = "lost"     // both changed, theirs wins
+	Won      Outcome = "won"      // both changed, ours wins
+	Older    Outcome = "older"    // a newer message set it; left
+	Beside   Outcome = "beside"   // both kept
+	Question Outcome = "question" // a person decides
+	Hidden   Outcome = "hidden"   // the system does not let us read it
+)
+
+// Side is what merge must know beside the values of one field.
+type Side struct {
+	Base    *Agreed // nil: never agreed, so every difference is a conflict
+	Ours    string  // system whose value ours is, and its connector
+	OursOf  string
+	Their   string // system that holds theirs, and its connector
+	TheirOf string
+	Event   time.Time // when ours happened
+	Seq     int64     // its receive number
+	Changed time.Time // when the target says it last changed; zero if unsaid
+	Rule    Rule
+}
+
+// MergeField decides one field: theirs is what the target holds, ours what is
+// wanted there. It obeys the merge laws m(b,b,o)=o, m(b,t,b)=t, m(b,x,x)=x: no
+// opinion and unreadable write nothing.
+func MergeField(theirs, ours any, s Side) Outcome {
+	if ours == nil {
+		return Equal
+	}
+	if _, hidden := theirs.(Unreadable); hidden {
+		return Hidden
+	}
+	if _, hidden := ours.(Unreadable); hidden {
+		return Hidden
+	}
+	if Same(theirs, ours) {
+		return Equal
+	}
+	if s.Base != nil {
+		if older(s.Base, s) {
+			return Older
+		}
+		switch {
+		case Same(theirs, s.Base.Value):
+			return Write
+		case Same(ours, s.Base.Value):
+			return Keep
+		}
+	} else if Empty(theirs) {
+		return Write // the other side has no opinion
+	}
+	return byRule(s)
+}
+
+// older: what set the agreed value happened after our event, or at the same
+// time and was received later (law 13).
+func older(b *Agreed, s Side) bool {
+	if b.At.IsZero() || s.Event.IsZero() {
+		return false
+	}
+	if b.At.Equal(s.Event) {
+		return b.Seq > s.Seq
+	}
+	return b.At.After(s.Event)
+}
+
+func byRule(s Side) Outcome {
+	switch s.Rule {
+	case "", Rule(s.Ours), Rule(s.OursOf):
+		return Won
+	case Rule(s.Their), Rule(s.TheirOf):
+		return Lost
+	case Both:
+		return Beside
+	case Latest:
+		if s.Changed.IsZero() || s.Event.IsZero() || !s.Changed.After(s.Event) {
+			return Won
+		}
+		return Lost
+	}
+	return Question
+}
+
+// Writes tells whether the outcome sends ours to the target.
+func (o Outcome) Writes() bool { return o == Write || o == Won }

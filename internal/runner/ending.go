@@ -1,0 +1,396 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/kiungo-health/kiungo/internal/call"
+	"github.com/kiungo-health/kiungo/internal/connector"
+	"github.com/kiungo-health/kiungo/internal/flow"
+	"github.com/kiungo-health/kiungo/internal/ledger"
+	"github.com/kiungo-health/kiungo/internal/plan"
+	"github.com/kiungo-health/kiungo/internal/record"
+	"github.com/kiungo-health/kiungo/internal/simulate"
+	"github.com/kiungo-health/kiungo/internal/system"
+)
+
+// pause is a wait for a known reason that is nobody's fault.
+type pause struct {
+	until  time.Duration
+	limit  time.Duration // since the delivery's creation; past it held
+	reason string
+	past   string
+}
+
+func (p *pause) Error() string { return p.reason }
+
+func person(w *ledger.Work) string {
+	if who, ok := strings.CutPrefix(w.LaneKey, "person:"); ok {
+		return who
+	}
+	return ""
+}
+
+func (x *execution) kind(c *call.Call) connector.Kind {
+	_, short, _ := strings.Cut(c.Kind, "/")
+	return x.Systems[c.System].Kind(short)
+}
+
+// do sends one request of a call, with its id and epoch, outputs filled in.
+func (x *execution) do(ctx context.Context, c *call.Call, about string, r call.Request) (call.Answer, error) {
+	port, ok := x.Systems[c.System]
+	if !ok {
+		return call.Answer{}, missing(c.System)
+	}
+	r, err := r.Bound(x.book.Output)
+	if err != nil {
+		return call.Answer{}, fmt.Errorf("%s: %w", c.Name, err)
+	}
+	header := make(map[string]string, len(r.Header)+1)
+	maps.Copy(header, r.Header)
+	header[simulate.CallHeader] = fmt.Sprintf("%d/%d/%s/%d", x.w.Delivery.ID, x.w.Delivery.PlanNo, c.Name, x.w.Epoch)
+	r.Header = header
+	x.calls++
+	return port.Writer(x.w.LaneID).Do(ctx, about, r)
+}
+
+// end writes the outcome, with the line that still waits for it.
+func (x *execution) end(ctx context.Context, e ledger.End) (*ledger.Work, error) {
+	e.Last, x.pending = x.pending, nil
+	e.Calls = x.calls
+	if e.Generation == 0 {
+		e.Generation = x.w.Delivery.Generation
+	}
+	// A stop must not lose what is known: the ledger does not hear our context.
+	return x.Ledger.End(context.WithoutCancel(ctx), x.w, e, x.Ledger.Now())
+}
+
+// stop decides what an error means for the delivery: wait, hold, skip.
+func (x *execution) stop(ctx context.Context, cause error) (*ledger.Work, error) {
+	if errors.Is(cause, ledger.ErrFenced) || errors.Is(cause, ledger.ErrFull) {
+		return nil, cause
+	}
+	if errors.Is(cause, plan.ErrCodec) {
+		return nil, errors.Join(cause, x.Ledger.Release(context.WithoutCancel(ctx), x.w))
+	}
+	if ctx.Err() != nil && !errors.As(cause, new(*plan.Stop)) {
+		// This node stops; the delivery goes on where it is.
+		return x.end(ctx, x.resting(x.Ledger.Now(), "", ""))
+	}
+	var s *plan.Stop
+	var p *pause
+	var failed *call.Error
+	var down *system.OpenError
+	now := x.Ledger.Now()
+	switch {
+	case errors.As(cause, &s):
+		return x.stopped(ctx, s, now)
+	case errors.As(cause, &p):
+		if p.limit > 0 && now.Sub(x.w.Delivery.Created) > p.limit {
+			return x.end(ctx, ledger.End{State: ledger.Held, Code: "overdue", Cause: p.past, Reason: p.past, KeepClaims: true})
+		}
+		return x.end(ctx, x.resting(now.Add(max(p.until, time.Millisecond)), "waiting", p.reason))
+	case errors.As(cause, &down):
+		return x.blocked(ctx, down.System, down.Reason)
+	case errors.As(cause, &failed):
+		return x.failed(ctx, failed, now)
+	}
+	x.log().Error("a delivery is held", "delivery", x.w.Delivery.ID, "error", cause)
+	return x.end(ctx, ledger.End{State: ledger.Held, Code: "internal", Cause: "internal error in " + x.w.Delivery.Flow,
+		Reason: cause.Error(), KeepClaims: x.touched()})
+}
+
+func (x *execution) touched() bool { return x.book != nil && x.book.Touched() }
+
+// resting is an End that keeps the delivery going later, in the state it is in.
+func (x *execution) resting(due time.Time, code, reason string) ledger.End {
+	e := ledger.End{State: ledger.Waiting, Due: due, Code: code, Reason: reason}
+	if x.touched() {
+		e.State, e.KeepClaims = ledger.Applying, true
+		if x.book.Back {
+			e.State = ledger.Undoing
+		}
+	}
+	return e
+}
+
+func (x *execution) stopped(ctx context.Context, s *plan.Stop, now time.Time) (*ledger.Work, error) {
+	if s.State == ledger.Waiting {
+		if s.Wait > 0 && now.Sub(x.w.Delivery.Created) > s.Wait {
+			return x.end(ctx, ledger.End{State: ledger.Held, Code: s.Code, Cause: s.Cause, Reason: s.Reason + "; it did not come in time"})
+		}
+		e := x.resting(now.Add(x.Policy.Pause(x.w.Delivery.Attempts, 0)), s.Code, s.Reason)
+		e.Cause = s.Cause
+		return x.end(ctx, e)
+	}
+	e := ledger.End{State: s.State, Code: s.Code, Cause: s.Cause, Reason: s.Reason, KeepClaims: x.touched()}
+	if s.State == ledger.Held {
+		e.Question = &ledger.Question{Kind: s.Code, Cause: s.Cause, Text: s.Reason}
+	}
+	return x.end(ctx, e)
+}
+
+// failed handles a request that could not be done now.
+func (x *execution) failed(ctx context.Context, f *call.Error, now time.Time) (*ledger.Work, error) {
+	if port := x.Systems[f.System]; port != nil {
+		if open, _ := port.Open(); open {
+			return x.blocked(ctx, f.System, f.Reason)
+		}
+	}
+	switch f.Class {
+	case call.Refusal, call.Conflicting: // of a read
+		return x.end(ctx, ledger.End{State: ledger.Held, Code: "refused", Cause: f.System + ": " + f.About + " refused",
+			Reason: f.About + ": " + f.System + " refused: " + f.Reason, KeepClaims: x.touched()})
+	case call.NotAuthorised:
+		return x.end(ctx, ledger.End{State: ledger.Held, Code: "not-authorised", Cause: f.System + ": not authorised to " + f.About,
+			Reason: f.About + ": " + f.System + " does not allow it: " + f.Reason, KeepClaims: x.touched()})
+	}
+	if now.Sub(x.w.Delivery.Created) > x.Policy.withDefaults().GiveUp {
+		return x.end(ctx, ledger.End{State: ledger.Held, Code: "gave-up", Cause: f.System + ": " + f.About + " keeps failing",
+			Reason: "tried for days: " + f.Reason, KeepClaims: x.touched()})
+	}
+	return x.end(ctx, x.resting(now.Add(x.Policy.Pause(x.w.Delivery.Attempts, f.RetryAfter)), "retry", f.About+": "+f.System+": "+f.Reason))
+}
+
+// blocked waits, without a wake time, for a system's circuit to close.
+func (x *execution) blocked(ctx context.Context, name, reason string) (*ledger.Work, error) {
+	e := x.resting(time.Time{}, "down", name+" is down: "+reason)
+	e.BlockedOn, e.BlockedBy = ledger.BlockCircuit, name
+	next, err := x.end(ctx, e)
+	if port := x.Systems[name]; err == nil && port != nil {
+		if open, _ := port.Open(); !open {
+			// It came back between our look and our commit: nobody would wake us.
+			_, err = x.Ledger.Unblock(context.WithoutCancel(ctx), ledger.BlockCircuit, name, 1000)
+		}
+	}
+	return next, err
+}
+
+// finish ends the delivery in the state that the book says.
+func (x *execution) finish(ctx context.Context, state ledger.State) (*ledger.Work, error) {
+	switch state {
+	case ledger.Done:
+		return x.finishDone(ctx)
+	case ledger.Undone, ledger.HalfUndone:
+		return x.finishBack(ctx, state)
+	}
+	reason := x.book.Blocked
+	if reason == "" {
+		reason = x.book.Why + "; a call that cannot be undone has left, so the rest was not taken back"
+	}
+	return x.end(ctx, ledger.End{State: ledger.Held, Code: "refused", Cause: x.cause(), Reason: reason, KeepClaims: true,
+		Question: &ledger.Question{Kind: "refused", Cause: x.cause(), Text: reason}})
+}
+
+func (x *execution) cause() string {
+	cause := x.w.Delivery.Flow + ": refused"
+	if x.book.Field != "" {
+		cause += " (" + x.book.Field + ")"
+	}
+	return cause
+}
+
+// finishBack ends a delivery that was taken back. The flow says whether the
+// lane waits for a person or goes on; what is left over always waits.
+func (x *execution) finishBack(ctx context.Context, state ledger.State) (*ledger.Work, error) {
+	e := ledger.End{State: state, Code: "refused", Cause: x.cause(), Forget: state == ledger.Undone,
+		Reason: x.book.Why, Remarks: x.book.Left, KeepClaims: state == ledger.HalfUndone,
+		Generation: x.w.Delivery.Generation, Unlink: x.plan.Links(person(x.w))}
+	if x.voided() {
+		e.Generation++
+	}
+	e.Made = x.reserved(e.Generation)
+	if state == ledger.Undone && (x.flow == nil || x.flow.OnRefused != flow.Pass) {
+		e.State = ledger.Held
+		e.Reason += "; everything was taken back. Mend the cause and retry, or skip"
+	}
+	if e.State != ledger.Undone {
+		e.Question = &ledger.Question{Kind: "refused", Cause: e.Cause, Text: e.Reason}
+	}
+	return x.end(ctx, e)
+}
+
+// voided tells whether an undo left voided rows that keep their ids.
+func (x *execution) voided() bool {
+	for i, c := range x.plan.Calls {
+		if x.book.Calls[i].State == call.Undone && c.Undo != nil && c.Undo.Voids {
+			return true
+		}
+	}
+	return false
+}
+
+// reserved keeps what stays when undone, so that the next try uses it again.
+func (x *execution) reserved(generation int) []ledger.Made {
+	var out []ledger.Made
+	for _, r := range x.plan.Records {
+		keep := map[string]string{}
+		for i, c := range x.plan.Calls {
+			if c.Record == r.Name && c.Reversal == call.Leftover {
+				for name, v := range x.book.Calls[i].Outputs {
+					keep[c.Name+"."+name] = v
+				}
+			}
+		}
+		if old := x.madeBefore(r.Name); old != nil {
+			if len(keep) > 0 {
+				again := *old
+				again.Reserved = keep
+				out = append(out, again)
+			}
+			continue
+		}
+		if len(keep) > 0 || r.Created && !r.Exists {
+			out = append(out, ledger.Made{Record: r.Name, System: r.System, Kind: r.Kind, ID: r.ID,
+				Generation: generation, Created: true, Gone: true, Reserved: keep})
+		}
+	}
+	return out
+}
+
+func (x *execution) madeBefore(name string) *ledger.Made {
+	for i, m := range x.w.Made {
+		if m.Record == name && !m.Gone {
+			return &x.w.Made[i]
+		}
+	}
+	return nil
+}
+
+// finishDone reads back what was written where no answer said it, and stores
+// what was made and agreed.
+func (x *execution) finishDone(ctx context.Context) (*ledger.Work, error) {
+	if err := x.readAll(ctx); err != nil {
+		return x.stop(ctx, err)
+	}
+	e := ledger.End{State: ledger.Done, Remarks: append(append([]string(nil), x.plan.Remarks...), x.book.Kept...)}
+	for _, r := range x.plan.Records {
+		if r.Later != nil && r.ID == "" {
+			r.ID, _ = x.book.Output(*r.Later)
+		}
+		if r.ID == "" || x.skipped(r.Name) {
+			continue
+		}
+		e.Made = append(e.Made, x.made(r))
+		if s := x.snapshot(r); s != nil {
+			e.Snapshots = append(e.Snapshots, *s)
+		}
+		if who := person(x.w); r.Person && who != "" && !r.Removed {
+			e.Links = append(e.Links, ledger.Link{Person: who, System: r.System, Kind: r.Kind, ID: r.ID,
+				State: "linked", By: fmt.Sprintf("delivery %d", x.w.Delivery.ID), How: r.How})
+		}
+	}
+	if len(x.plan.Calls) == 0 && len(e.Remarks) == 0 {
+		e.Reason = "the other system already says this; nothing to change"
+	}
+	return x.end(ctx, e)
+}
+
+func (x *execution) skipped(name string) bool {
+	for i, c := range x.plan.Calls {
+		if c.Record == name && (x.book.Calls[i].Skipped || x.book.Calls[i].State == call.Refused) {
+			return true
+		}
+	}
+	return false
+}
+
+func (x *execution) readAll(ctx context.Context) error {
+	for i := range x.plan.Calls {
+		c := &x.plan.Calls[i]
+		if _, ok := x.readBack[c.Name]; ok || c.Check == nil || c.Check.Want == nil || x.book.Calls[i].State != call.Answered {
+			continue
+		}
+		o, err := x.observe(ctx, c, *c.Check)
+		if err != nil {
+			return err
+		}
+		x.keepReading(c.Name, o)
+	}
+	return nil
+}
+
+func (x *execution) made(r plan.Record) ledger.Made {
+	m := ledger.Made{Record: r.Name, System: r.System, Kind: r.Kind, ID: r.ID, Generation: x.w.Delivery.Generation,
+		Created: r.Created, Gone: r.Removed, Fields: call.Resolve(r.Mine, x.book.Output), Before: record.Fields{}, Once: r.Once}
+	maps.Copy(m.Before, r.Was)
+	maps.Copy(m.Before, r.Before) // the first version knew what was there before us
+	return m
+}
+
+// snapshot is what both sides agree on now: what was read back of what we
+// wrote, and what we found equal.
+func (x *execution) snapshot(r plan.Record) *ledger.Snapshot {
+	if r.Removed {
+		return nil
+	}
+	read := record.Fields{}
+	for i, c := range x.plan.Calls {
+		if c.Record == r.Name && x.book.Calls[i].State == call.Answered {
+			maps.Copy(read, x.readBack[c.Name].Fields)
+		}
+	}
+	fields := map[string]record.Agreed{}
+	maps.Copy(fields, r.Agreed)
+	changed := false
+	for path, mine := range r.Mine {
+		if _, unknown := mine.(record.Later); unknown {
+			mine = call.Resolve(record.Fields{path: mine}, x.book.Output)[path]
+		}
+		now := record.Agreed{Value: mine, At: x.plan.Event, Seq: x.w.Message.Seq, By: x.w.Message.System}
+		if v, ok := read[path]; ok {
+			now.Value = v
+		}
+		if record.Empty(now.Value) {
+			now.Value = nil
+		}
+		if old, ok := fields[path]; ok && record.Same(old.Value, now.Value) && !old.At.Before(now.At) {
+			continue
+		}
+		fields[path], changed = now, true
+	}
+	if !changed {
+		return nil
+	}
+	return &ledger.Snapshot{System: r.System, Kind: r.Kind, ID: r.ID, Fields: fields}
+}
+
+// Plan plans a delivery against the live systems, and changes nothing.
+func (r *Runner) Plan(ctx context.Context, w *ledger.Work) (*plan.Plan, error) {
+	f := r.Flows(w.Delivery.Flow)
+	if f == nil {
+		return nil, fmt.Errorf("no flow %s", w.Delivery.Flow)
+	}
+	targets := func(name string) (plan.Target, error) {
+		port, ok := r.Systems[name]
+		if !ok {
+			return plan.Target{}, missing(name)
+		}
+		return plan.Target{System: port.System, Connector: port.Connector, Do: port.Reader(w.LaneID)}, nil
+	}
+	in := plan.Input{Flow: f, Work: w, Targets: targets, Memory: r.Ledger, Now: r.Ledger.Now()}
+	if source, ok := r.Systems[w.Message.System]; ok {
+		in.Source = source.Connector
+	}
+	if !w.Message.Withdrawn {
+		run, err := r.begin(ctx, f, w)
+		if err != nil {
+			return nil, err
+		}
+		in.Run = run
+	}
+	return plan.Make(ctx, in)
+}
+
+func decode(content []byte) (any, error) {
+	var v any
+	if err := json.Unmarshal(content, &v); err != nil {
+		return nil, fmt.Errorf("read the stored message: %w", err)
+	}
+	return v, nil
+}

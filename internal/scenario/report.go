@@ -1,0 +1,179 @@
+package scenario
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/kiungo-health/kiungo/internal/ledger"
+	"github.com/kiungo-health/kiungo/internal/simulate"
+)
+
+// report writes the outcome: answers to the senders, deliveries, requests per
+// system in order, and what is different in each system's state.
+func (b *bench) report(ctx context.Context) (string, error) {
+	var out strings.Builder
+	if len(b.answers) > 0 {
+		out.WriteString("# answers\n")
+		for _, a := range b.answers {
+			out.WriteString(a + "\n")
+		}
+	}
+	if err := b.deliveries(ctx, &out); err != nil {
+		return "", err
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.sims)) {
+		sim := b.sims[name]
+		requests := sim.Traffic().Requests()
+		fmt.Fprintf(&out, "\n# requests to %s (%d, %d of them changing)\n", name, len(requests), changes(requests))
+		for _, r := range requests {
+			out.WriteString(line(r) + "\n")
+		}
+		after, err := sim.State()
+		if err != nil {
+			return "", err
+		}
+		diff, err := Difference(b.before[name], after)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&out, "\n# what changed in %s\n", name)
+		if len(diff) == 0 {
+			out.WriteString("nothing\n")
+		}
+		for _, d := range diff {
+			out.WriteString(d + "\n")
+		}
+	}
+	return out.String(), nil
+}
+
+func changes(requests []simulate.Recorded) int {
+	n := 0
+	for _, r := range requests {
+		if r.CallID != "" {
+			n++
+		}
+	}
+	return n
+}
+
+func line(r simulate.Recorded) string {
+	s := r.Method + " " + r.Path
+	if r.Body != "" {
+		s += " " + canonical(r.Body)
+	}
+	if r.CallID != "" {
+		// delivery/plan/call/epoch: the epoch differs from run to run
+		s += "  [" + r.CallID[:strings.LastIndexByte(r.CallID, '/')] + "]"
+	}
+	if r.Status == 0 {
+		s += " -> no answer"
+	} else {
+		s += fmt.Sprintf(" -> %d", r.Status)
+	}
+	if r.Fault != "" {
+		s += " (fault: " + string(r.Fault) + ")"
+	}
+	return s
+}
+
+func canonical(body string) string {
+	var v any
+	if err := json.Unmarshal([]byte(body), &v); err != nil {
+		return strings.Join(strings.Fields(body), " ")
+	}
+	text, err := json.Marshal(v)
+	if err != nil {
+		return body
+	}
+	return string(text)
+}
+
+func (b *bench) deliveries(ctx context.Context, out *strings.Builder) error {
+	list, err := b.ledger.Deliveries(ctx, ledger.Filter{Limit: 1000})
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(list, func(a, b ledger.Delivery) int { return int(a.ID - b.ID) })
+	out.WriteString("\n# deliveries\n")
+	if len(list) == 0 {
+		out.WriteString("none\n")
+	}
+	for _, d := range list {
+		fmt.Fprintf(out, "%d %s", d.ID, d.Flow)
+		if d.Each != "" {
+			fmt.Fprintf(out, " [%s]", d.Each)
+		}
+		fmt.Fprintf(out, " %s, %d calls", d.State, d.Calls)
+		if d.BlockedOn != "" {
+			fmt.Fprintf(out, ", waits for %s %s", d.BlockedOn, d.BlockedBy)
+		}
+		if d.Reason != "" {
+			fmt.Fprintf(out, ": %s", d.Reason)
+		}
+		if d.Cause != "" {
+			fmt.Fprintf(out, "\n  cause: %s", d.Cause)
+		}
+		for _, r := range d.Remarks {
+			fmt.Fprintf(out, "\n  remark: %s", r)
+		}
+		out.WriteString("\n")
+	}
+	return nil
+}
+
+// Difference lists what is not the same in two JSON documents, path by path.
+func Difference(before, after []byte) ([]string, error) {
+	var a, b any
+	if err := json.Unmarshal(before, &a); err != nil {
+		return nil, fmt.Errorf("state before: %w", err)
+	}
+	if err := json.Unmarshal(after, &b); err != nil {
+		return nil, fmt.Errorf("state after: %w", err)
+	}
+	var out []string
+	difference("", a, b, &out)
+	return out, nil
+}
+
+func difference(path string, a, b any, out *[]string) {
+	am, aok := a.(map[string]any)
+	bm, bok := b.(map[string]any)
+	if aok && bok {
+		keys := map[string]bool{}
+		for k := range am {
+			keys[k] = true
+		}
+		for k := range bm {
+			keys[k] = true
+		}
+		for _, k := range slices.Sorted(maps.Keys(keys)) {
+			av, ain := am[k]
+			bv, bin := bm[k]
+			switch {
+			case !ain:
+				*out = append(*out, "+ "+path+"/"+k+" "+text(bv))
+			case !bin:
+				*out = append(*out, "- "+path+"/"+k+" "+text(av))
+			default:
+				difference(path+"/"+k, av, bv, out)
+			}
+		}
+		return
+	}
+	if text(a) != text(b) {
+		*out = append(*out, "~ "+path+" "+text(a)+" => "+text(b))
+	}
+}
+
+func text(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return string(b)
+}

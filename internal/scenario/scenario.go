@@ -1,0 +1,141 @@
+// Package scenario runs golden tests of an integration: messages in, target
+// state and faults given, and then the exact calls, undo calls and end state.
+// Everything runs as in production (intake, ledger, runner) against the
+// connectors' simulators, in this process and without sockets.
+package scenario
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/kiungo-health/kiungo/internal/simulate"
+)
+
+// Scenario is one file under an integration's scenarios folder.
+type Scenario struct {
+	Name  string `yaml:"scenario"`
+	About string `yaml:"about"`
+	// Site is merged over scenarios/site.yaml.
+	Site map[string]any `yaml:"site"`
+	// Simulators give each system's simulator its options and its content.
+	Simulators map[string]Setup `yaml:"simulators"`
+	Steps      []Step           `yaml:"steps"`
+
+	Dir  string `yaml:"-"` // the scenarios folder
+	File string `yaml:"-"`
+}
+
+// Setup is how one system's simulator starts.
+type Setup struct {
+	Options map[string]any `yaml:"options"`
+	Seed    any            `yaml:"seed"` // inline, or the name of a JSON file
+}
+
+// Step is one thing that happens. Exactly one of its keys is given, besides
+// those that say more about send.
+type Step struct {
+	// Send pushes a file of the scenarios folder to Kiungo, as the system To would.
+	Send   string            `yaml:"send"`
+	To     string            `yaml:"to"`
+	Header map[string]string `yaml:"header"`
+	// With changes values of a JSON file on the way: path with slashes -> value.
+	With map[string]any `yaml:"with"`
+	// Body is sent as it is instead of a file.
+	Body string `yaml:"body"`
+	// Anonymous sends it without the credentials.
+	Anonymous bool `yaml:"anonymous"`
+	// Wait is false to send the next before this one has been worked on.
+	Wait *bool `yaml:"wait"`
+
+	Fault   *FaultStep `yaml:"fault"`
+	Calm    string     `yaml:"calm"`    // system whose faults end
+	Seed    *SeedStep  `yaml:"seed"`    // somebody changes something there
+	Retry   string     `yaml:"retry"`   // flow, or "all": what is held is tried again
+	Skip    string     `yaml:"skip"`    // flow, or "all"
+	Poll    string     `yaml:"poll"`    // system/stream
+	Restart bool       `yaml:"restart"` // Kiungo is stopped and started again
+	Settle  bool       `yaml:"settle"`
+}
+
+// FaultStep switches a fault on.
+type FaultStep struct {
+	System string        `yaml:"system"`
+	Kind   simulate.Kind `yaml:"kind"`
+	Match  string        `yaml:"match"`
+	Call   int           `yaml:"call"`
+	Times  int           `yaml:"times"`
+	Delay  time.Duration `yaml:"delay"`
+}
+
+// SeedStep changes what a system holds, in its simulator's words.
+type SeedStep struct {
+	System string `yaml:"system"`
+	Doc    any    `yaml:"doc"`
+}
+
+// Load reads the scenarios of an integration's folder, by name.
+func Load(integrationDir string) ([]*Scenario, error) {
+	dir := filepath.Join(integrationDir, "scenarios")
+	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	var out []*Scenario
+	for _, f := range files {
+		if filepath.Base(f) == "site.yaml" {
+			continue
+		}
+		s, err := read(f)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].File < out[j].File })
+	return out, nil
+}
+
+func read(file string) (*Scenario, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	s := &Scenario{File: file, Dir: filepath.Dir(file)}
+	if err := yaml.UnmarshalWithOptions(text, s, yaml.DisallowUnknownField()); err != nil {
+		return nil, fmt.Errorf("%s: %s", file, yaml.FormatError(err, false, true))
+	}
+	if s.Name == "" {
+		s.Name = strings.TrimSuffix(filepath.Base(file), ".yaml")
+	}
+	if len(s.Steps) == 0 {
+		return nil, fmt.Errorf("%s: a scenario needs steps:", file)
+	}
+	return s, nil
+}
+
+// GoldenFile is where the expected outcome stands.
+func (s *Scenario) GoldenFile() string { return strings.TrimSuffix(s.File, ".yaml") + ".golden" }
+
+// merged puts b over a, map by map.
+func merged(a, b map[string]any) map[string]any {
+	out := map[string]any{}
+	for k, v := range a {
+		out[k] = v
+	}
+	for k, v := range b {
+		inner, ok1 := v.(map[string]any)
+		outer, ok2 := out[k].(map[string]any)
+		if ok1 && ok2 {
+			out[k] = merged(outer, inner)
+			continue
+		}
+		out[k] = v
+	}
+	return out
+}

@@ -1,0 +1,165 @@
+package seal
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// EnvKeyFile names the environment variable with the path of the keyring.
+const EnvKeyFile = "KIUNGO_KEY_FILE"
+
+const keySize = 32
+
+type file struct {
+	About   string `json:"about"`
+	Current uint16 `json:"current"`
+	Keys    []key  `json:"keys"`
+	Mac     []byte `json:"mac"`
+}
+
+type key struct {
+	ID   uint16    `json:"id"`
+	Key  []byte    `json:"key"`
+	Made time.Time `json:"made"`
+}
+
+const about = "Kiungo's keys. Without this file the ledger cannot be read: keep a copy apart from the backups of the data."
+
+// Path gives the keyring of a data folder: KIUNGO_KEY_FILE, or keys.json in it.
+func Path(dir string) string {
+	if p := os.Getenv(EnvKeyFile); p != "" {
+		return p
+	}
+	return filepath.Join(dir, "keys.json")
+}
+
+// Load reads a keyring. A missing file is fs.ErrNotExist.
+func Load(path string) (*Ring, error) {
+	f, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	return newRing(f)
+}
+
+// Create makes a keyring with fresh keys, readable by its owner only. It fails
+// with fs.ErrExist if there is one.
+func Create(path string) (*Ring, error) {
+	f := fresh()
+	if err := write(path, f, os.O_EXCL); err != nil {
+		return nil, fmt.Errorf("create keyring %s: %w", path, err)
+	}
+	return newRing(f)
+}
+
+// Rotate adds a new key to a keyring; what is sealed from now on uses it, and
+// what was sealed before stays readable. The hashing key is not changed.
+func Rotate(path string) error {
+	f, err := read(path)
+	if err != nil {
+		return err
+	}
+	last := f.Keys[len(f.Keys)-1].ID
+	if last == 1<<16-1 {
+		return fmt.Errorf("keyring %s has used all its key ids", path)
+	}
+	f.Keys = append(f.Keys, key{ID: last + 1, Key: random(), Made: time.Now().UTC().Truncate(time.Second)})
+	f.Current = last + 1
+	next := path + ".new"
+	if err := write(next, f, os.O_TRUNC); err != nil {
+		return fmt.Errorf("rotate keyring: %w", err)
+	}
+	if err := os.Rename(next, path); err != nil {
+		return fmt.Errorf("rotate keyring: %w", err)
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// Temporary gives a keyring that lives in memory only, for tests and demos.
+func Temporary() *Ring {
+	r, err := newRing(fresh())
+	if err != nil {
+		panic(err)
+	}
+	return r
+}
+
+func fresh() *file {
+	return &file{About: about, Current: 1, Mac: random(),
+		Keys: []key{{ID: 1, Key: random(), Made: time.Now().UTC().Truncate(time.Second)}}}
+}
+
+func random() []byte {
+	b := make([]byte, keySize)
+	rand.Read(b) // never fails (crypto/rand, Go 1.24)
+	return b
+}
+
+func read(path string) (*file, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("read keyring: %w", err)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("keyring %s can be read by others (mode %04o): run chmod 600 on it", path, info.Mode().Perm())
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read keyring: %w", err)
+	}
+	var f file
+	if err := json.Unmarshal(b, &f); err != nil {
+		return nil, fmt.Errorf("keyring %s is not readable JSON: restore it from its copy: %w", path, err)
+	}
+	return &f, f.check(path)
+}
+
+func (f *file) check(path string) error {
+	if len(f.Keys) == 0 || len(f.Mac) != keySize {
+		return fmt.Errorf("keyring %s is incomplete: restore it from its copy", path)
+	}
+	for _, k := range f.Keys {
+		if len(k.Key) != keySize {
+			return fmt.Errorf("keyring %s: key %d has %d bytes, not %d: restore it from its copy", path, k.ID, len(k.Key), keySize)
+		}
+	}
+	return nil
+}
+
+// write stores the keyring durably before anything is sealed with it.
+func write(path string, f *file, flag int) (err error) {
+	b, err := json.MarshalIndent(f, "", "  ")
+	if err != nil {
+		return err
+	}
+	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|flag, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	if _, err := out.Write(append(b, '\n')); err != nil {
+		return err
+	}
+	if err := out.Sync(); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil && !errors.Is(err, fs.ErrInvalid) {
+		return fmt.Errorf("sync folder %s: %w", dir, err)
+	}
+	return nil
+}

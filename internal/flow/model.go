@@ -172,6 +172,12 @@ type Source struct {
 	shape     *shape
 	repeats   [][]string // paths that hold lists in some sample
 	at        *node
+	literal   []literalFilter // filters written out, to be compared with the samples
+}
+
+type literalFilter struct {
+	path string
+	at   *node
 }
 
 // Schedule is when a source that is asked is asked.

@@ -270,8 +270,16 @@ func (r *flowReader) filters(n *node, s *Source, sc *scope) {
 			continue
 		}
 		for _, item := range r.list(p.value) {
-			if v, ok := r.constant(item, sc); ok {
-				s.Filter[path] = append(s.Filter[path], v)
+			v, ok := r.constant(item, sc)
+			if !ok {
+				continue
+			}
+			if strings.ContainsAny(v, " \t\n") && p.key.text == "xmlns" {
+				r.errorf(item, CodeValue, "an xmlns has no spaces; copy it from the app's form settings")
+			}
+			s.Filter[path] = append(s.Filter[path], v)
+			if !strings.Contains(item.text, "${") {
+				s.literal = append(s.literal, literalFilter{path, item})
 			}
 		}
 	}

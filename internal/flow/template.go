@@ -134,14 +134,33 @@ func (o *object) evalMap(r *Run) (map[string]any, error) {
 	return out, nil
 }
 
-// strict is evalMap for criteria: one absent value and there is no criterion,
-// else a search would match too much.
+// strict is evalMap for criteria: one absent value, at any depth, and there is
+// no criterion, else a search would match too much.
 func (o *object) strict(r *Run) (map[string]any, error) {
-	m, err := o.evalMap(r)
-	if err != nil || len(m) < len(o.fields) {
-		return nil, err
+	if o == nil {
+		return nil, nil
 	}
-	return m, nil
+	out := make(map[string]any, len(o.fields))
+	for _, f := range o.fields {
+		inner, nested := f.v.(*object)
+		if nested {
+			m, err := inner.strict(r)
+			if m == nil || err != nil {
+				return nil, err
+			}
+			out[f.name] = m
+			continue
+		}
+		v, err := f.v.eval(r)
+		if absent(v) || err != nil {
+			return nil, err
+		}
+		out[f.name] = v
+	}
+	if len(out) == 0 {
+		return nil, nil
+	}
+	return out, nil
 }
 
 func (o *object) uses(u *use) {
@@ -355,7 +374,10 @@ func (r *reader) bare(n *node, sc *scope, key string) *Expr {
 // eachOf reads each: {name: list, …}; several are loops in each other.
 func (r *reader) eachOf(n *node, sc *scope) ([]eachVar, *scope) {
 	var out []eachVar
-	for _, p := range r.object(n) {
+	for i, p := range r.object(n) {
+		if i > 0 && n.inline && p.value.kind == nullNode && !identifier(p.key.text) {
+			continue // the rest of an expression that YAML cut at a comma: already said
+		}
 		if b := sc.names[p.key.text]; !(b != nil && b.remote) && !r.newName(p.key, sc) {
 			continue // each: {case: form.cases} names what the system says of it, too
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -62,7 +63,7 @@ func changes(requests []simulate.Recorded) int {
 }
 
 func line(r simulate.Recorded) string {
-	s := r.Method + " " + r.Path
+	s := r.Method + " " + readable(r.Path)
 	if r.Body != "" {
 		s += " " + canonical(r.Body)
 	}
@@ -79,6 +80,26 @@ func line(r simulate.Recorded) string {
 		s += " (fault: " + string(r.Fault) + ")"
 	}
 	return s
+}
+
+// readable writes a path with its query decoded; what a custom representation
+// lists is left out, for a connector's tests hold it.
+func readable(uri string) string {
+	u, err := url.ParseRequestURI(uri)
+	if err != nil || u.RawQuery == "" {
+		return uri
+	}
+	q := u.Query()
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(q)) {
+		for _, v := range q[k] {
+			if strings.HasPrefix(v, "custom:(") {
+				v = "custom"
+			}
+			parts = append(parts, k+"="+v)
+		}
+	}
+	return u.Path + "?" + strings.Join(parts, "&")
 }
 
 func canonical(body string) string {
@@ -165,9 +186,40 @@ func difference(path string, a, b any, out *[]string) {
 		}
 		return
 	}
+	if al, bl := keyed(a), keyed(b); al != nil && bl != nil {
+		difference(path, al, bl, out)
+		return
+	}
 	if text(a) != text(b) {
 		*out = append(*out, "~ "+path+" "+text(a)+" => "+text(b))
 	}
+}
+
+// keyed turns a list whose rows have ids into a map, so that a change of one
+// row reads as such; nil if it is none.
+func keyed(v any) any {
+	list, ok := v.([]any)
+	if !ok {
+		return nil
+	}
+	out := map[string]any{}
+	for _, row := range list {
+		m, ok := row.(map[string]any)
+		if !ok {
+			return nil
+		}
+		id, ok := m["uuid"].(string)
+		if !ok {
+			if id, ok = m["case_id"].(string); !ok {
+				return nil
+			}
+		}
+		if _, twice := out[id]; twice {
+			return nil
+		}
+		out[id] = row
+	}
+	return out
 }
 
 func text(v any) string {

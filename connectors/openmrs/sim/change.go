@@ -226,7 +226,7 @@ func (s *Server) delete(req *request) (*result, *failure) {
 
 // void voids an object and what goes with it: of a patient the person, the
 // identifiers and the encounters (PatientDataVoidHandler), of an encounter its
-// observations, of a group its members.
+// observations, of a group its members. Names stay (patient-voided.response).
 func (s *Server) void(t thing, by, reason string, batch int) {
 	b := t.about()
 	if b.voided {
@@ -248,12 +248,6 @@ func (s *Server) taken(t thing) []thing {
 		}
 		for _, e := range s.data.below(t).encounters {
 			out = append(out, e)
-		}
-	case *person:
-		for _, rows := range [][]*row{t.names, t.addresses, t.attributes} {
-			for _, r := range rows {
-				out = append(out, r)
-			}
 		}
 	case *encounter:
 		for _, o := range t.obs {

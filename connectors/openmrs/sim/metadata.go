@@ -78,6 +78,8 @@ func metaVals(m map[string]string) map[string]any {
 		}
 	case "personattributetype":
 		vals["format"] = m["extra"]
+	case "conceptdatatype":
+		vals["hl7Abbreviation"] = m["extra"]
 	case "provider":
 		vals["identifier"], vals["display"] = m["extra"], m["extra"]+" - "+m["name"]
 		vals["person"] = map[string]any{"uuid": "24252571-dd5a-11e6-9d9c-0242ac150002", "display": m["name"]}

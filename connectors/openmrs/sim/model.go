@@ -53,9 +53,10 @@ var kinds = func() map[string]*kind {
 		meta("provider", "Provider", "1.9", "uuid,display,person:ref,identifier,attributes:ref,retired", ""),
 		meta("idgen/identifiersource", "IdentifierSource", "1.8", "uuid,name,description,retired", ""),
 		meta("idgen/autogenerationoption", "AutoGenerationOption", "1.8", "uuid,identifierType:default,location:ref,source:default,manualEntryEnabled,automaticGenerationEnabled", ""),
+		meta("conceptdatatype", "ConceptDatatype", "1.8", "uuid,display,name,description,hl7Abbreviation,retired", ""),
 		meta("systemsetting", "GlobalProperty", "1.9", "uuid,property,value,description,display", ""),
 	}
-	for _, plain := range []string{"visittype:VisitType:1.9", "encountertype:EncounterType:1.8", "encounterrole:EncounterRole:1.8", "conceptdatatype:ConceptDatatype:1.8",
+	for _, plain := range []string{"visittype:VisitType:1.9", "encountertype:EncounterType:1.8", "encounterrole:EncounterRole:1.8",
 		"conceptclass:ConceptClass:1.8", "relationshiptype:RelationshipType:1.8", "form:Form:1.8", "caresetting:CareSetting:1.10", "ordertype:OrderType:1.10",
 		"conceptmaptype:ConceptMapType:1.8", "conceptname:ConceptName:1.9", "conceptmapping:ConceptMap:1.8", "user:User:1.8"} {
 		p := strings.Split(plain, ":")
@@ -104,6 +105,9 @@ func (r *row) prop(s *Server, name string) (any, bool) {
 }
 
 func (r *row) text(name string) string {
+	if r == nil {
+		return ""
+	}
 	t, _ := r.vals[name].(string)
 	return t
 }
@@ -658,7 +662,10 @@ func (d *store) addMeta(r *row) {
 	if d.rows[res] == nil {
 		d.rows[res], d.names[res] = map[string]*row{}, map[string]*row{}
 	}
-	if d.rows[res][r.uuid] == nil {
+	if old := d.rows[res][r.uuid]; old != nil {
+		d.order[res][slices.Index(d.order[res], old)] = r
+		delete(d.names[res], old.text("name"))
+	} else {
 		d.order[res] = append(d.order[res], r)
 	}
 	d.rows[res][r.uuid] = r

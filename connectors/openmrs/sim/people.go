@@ -480,7 +480,9 @@ func (s *Server) changeRow(req *request) (*result, *failure) {
 		was[k] = v
 	}
 	if f = s.setSub(r, parent, req, fresh, rows); f != nil {
-		r.vals = was
+		if !fresh || !slices.Contains(*rows, r) { // else it was stored all the same
+			r.vals = was
+		}
 		return nil, f
 	}
 	status := http.StatusOK

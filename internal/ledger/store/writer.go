@@ -245,10 +245,11 @@ func (s *Store) fault(point string) error {
 	if s.opts.Fault == nil {
 		return nil
 	}
-	if err := s.opts.Fault(point); err != nil {
-		return &errKilled{err}
+	err := s.opts.Fault(point)
+	if err == nil || isBroken(err) {
+		return err // a fault of the disk is met as the disk's own
 	}
-	return nil
+	return &errKilled{err}
 }
 
 // committed does what must wait for the commit: memory, and doorbells.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
@@ -32,12 +33,28 @@ func (a *app) checkCmd() *cobra.Command {
 			}
 			site, problems := a.optionalSite()
 			for _, dir := range folders {
-				_, found := flow.Load(dir, a.reg, site)
+				_, found := flow.Load(dir, a.reg, forFolder(site, dir))
 				problems = append(problems, found...)
 			}
 			return a.showProblems(problems, len(folders))
 		},
 	}
+}
+
+// forFolder gives the site to an integration that is active there; another is
+// checked as it is shipped, with its examples.
+func forFolder(site *flow.Site, dir string) *flow.Site {
+	if site == nil {
+		return nil
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return site
+	}
+	if use := site.Integrations[filepath.Base(abs)]; use == nil || !use.Active {
+		return nil
+	}
+	return site
 }
 
 func (a *app) optionalSite() (*flow.Site, flow.Problems) {

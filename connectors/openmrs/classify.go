@@ -18,7 +18,7 @@ import (
 
 // Classify says what an answer, or its absence, means. OpenMRS answers 500 for
 // much that is the caller's fault, and container pages instead of JSON, so the
-// text counts as much as the status (reference section 6).
+// text counts as much as the status (RestUtil.wrapErrorResponse, BaseRestController).
 //
 // Reasons never repeat the server's own text: it holds identifiers and names.
 func (s *System) Classify(r call.Request, a call.Answer, err error) call.Verdict {
@@ -43,8 +43,17 @@ func (s *System) Classify(r call.Request, a call.Answer, err error) call.Verdict
 	case a.Status == http.StatusRequestTimeout:
 		return lost(r, "the request did not reach OpenMRS in time", false)
 	}
-	why := explain(a)
-	return call.Verdict{Class: call.Refusal, Reason: why.reason, Field: why.field, Traces: why.traces(r)}
+	return explain(a).refusal(r)
+}
+
+// refusal is the verdict of a permanent error. A time that is still in the
+// server's future is not one: Canon let through only what is at most seconds
+// ahead of the server's clock as we know it.
+func (w why) refusal(r call.Request) call.Verdict {
+	if w.early {
+		return call.Verdict{Class: call.RetryLater, Reason: w.reason + ": sent again in a moment", Field: w.field, RetryAfter: 5 * time.Second}
+	}
+	return call.Verdict{Class: call.Refusal, Reason: w.reason, Field: w.field, Traces: w.traces(r)}
 }
 
 // transport reads the absence of an answer.
@@ -159,7 +168,7 @@ func serverError(r call.Request, a call.Answer) call.Verdict {
 	case why.empty:
 		return call.Verdict{Class: call.RetryLater, Reason: why.reason}
 	case why.permanent:
-		return call.Verdict{Class: call.Refusal, Reason: why.reason, Field: why.field, Traces: why.traces(r)}
+		return why.refusal(r)
 	case why.duplicate && r.Changes():
 		return call.Verdict{Class: call.Uncertain, Reason: "OpenMRS says the record is there already; whether it is ours is looked up"}
 	}

@@ -1,8 +1,8 @@
 // Package openmrs connects OpenMRS servers through the REST web services module
 // (ws/rest/v1): patients, visits, encounters and observations.
 //
-// Facts about the server are from /work/shared/reference/openmrs.md, which names
-// the source and the versions read; this package repeats a version where a
+// Facts about the server were read in the source of openmrs-module-webservices.rest
+// (tags 2.24 to 4.0.0-SNAPSHOT), openmrs-core and idgen; a version is named where a
 // behaviour depends on it.
 package openmrs
 

@@ -19,7 +19,7 @@ const metadataAge = 15 * time.Minute
 
 // metadata is a server's metadata, read when first asked for and kept for a
 // while. OpenMRS drops a reference that it does not know without a word
-// (reference section 5), so every reference is looked up here before it is sent.
+// (ConversionUtil), so every reference is looked up here before it is sent.
 type metadata struct {
 	sys     *System
 	mu      sync.Mutex

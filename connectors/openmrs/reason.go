@@ -50,6 +50,7 @@ type why struct {
 	duplicate     bool   // a unique key of the database
 	empty         bool   // an identifier pool ran dry
 	inUse         bool
+	early         bool // in the server's future: a moment later it will be taken
 }
 
 // traces tells whether the refused call may have been stored: up to module 2.44
@@ -142,6 +143,7 @@ func explain(a call.Answer) why {
 	}
 	if fields := fieldErrors(e); fields != "" {
 		w.reason, w.field = fields, firstField(e)
+		w.early = len(e.fields) == 1 && hasCode(e, "Encounter.datetimeShouldBeBeforeCurrent")
 		return w
 	}
 	for _, k := range known {
@@ -177,6 +179,7 @@ func explain(a call.Answer) why {
 		for _, text := range validation {
 			if strings.Contains(e.text, text.says) {
 				w.reason = orElse(w.field, m[1]) + " " + text.ours
+				w.early = strings.HasPrefix(text.says, "should be before the current")
 			}
 		}
 		return w
@@ -220,6 +223,17 @@ func fieldErrors(e serverSays) string {
 	}
 	slices.Sort(parts)
 	return strings.Join(slices.Compact(parts), "; ")
+}
+
+func hasCode(e serverSays, code string) bool {
+	for _, list := range e.fields {
+		for _, m := range list {
+			if m.Code == code {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func firstField(e serverSays) string {

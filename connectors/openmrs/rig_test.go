@@ -19,7 +19,7 @@ import (
 // rig is a system that points at a simulator, and what applies calls to it as
 // the runner does.
 type rig struct {
-	t   *testing.T
+	t   testing.TB
 	sys *System
 	sim *sim.Server
 	// reads counts what Do sent.
@@ -63,7 +63,7 @@ const people = `{"patients":[
                  {"identifier":"23456789","identifierType":"49af6cdc-7968-4abb-bf46-de10d7f4859f","location":"8d6c993e-c2cc-11de-8d13-0010c6dffd0f"}]}
 ]}`
 
-func newRig(t *testing.T, options, seed string) *rig {
+func newRig(t testing.TB, options, seed string) *rig {
 	t.Helper()
 	s, err := sim.New([]byte(options))
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/kiungo-health/kiungo/internal/call"
@@ -135,5 +134,3 @@ func void(path, reason string) call.Request {
 func unvoid(path string) call.Request {
 	return call.Request{Method: http.MethodPost, Path: path, Body: []byte(`{"deleted":"false"}`)}
 }
-
-func isSub(path string) bool { return strings.Count(strings.Trim(path, "/"), "/") >= 2 }

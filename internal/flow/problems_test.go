@@ -136,7 +136,7 @@ func TestEveryProblemIsReportedAtItsPlace(t *testing.T) {
 		{"a sample outside", "flow: a\nfrom: {commcare: form, sample: ../../x.json}\n" + rec, CodeSample, `a sample lies inside the folder`, nil},
 		{"no sample", "flow: a\nfrom: {commcare: form}\n" + rec, CodeSample, `2:7: without sample: the names of questions cannot be checked`, nil},
 		{"a sample that is not JSON", head + rec, CodeSample, `samples/visit.json is not JSON`, []string{"samples/visit.json", "{"}},
-		{"a filter that no sample passes", "flow: a\nfrom: {commcare: form, xmlns: 'http://x/other', sample: samples/visit.json}\n" + rec, CodeSample, `2:30: no sample has form.xmlns = http://x/other; the flow may never run`, nil},
+		{"a filter that no sample passes", "flow: a\nfrom: {commcare: form, xmlns: 'http://x/other', sample: samples/visit.json}\n" + rec, CodeSample, `2:31: no sample has form.xmlns = http://x/other; the flow may never run`, nil},
 		{"an xmlns with spaces", "flow: a\nfrom: {commcare: form, xmlns: 'visit form', sample: samples/visit.json}\n" + rec, CodeValue, `an xmlns has no spaces`, nil},
 		{"schedule", "flow: a\nfrom: {openmrs: report, every: sometimes, sample: samples/visit.json}\n" + rec, CodeValue, `"sometimes" is no schedule`, nil},
 		{"a system that is not listed", head + rec, CodeSystem, `integration.yaml does not list openmrs under systems:`, []string{"integration.yaml", "title: T\nzone: UTC\nsystems: [commcare]\n"}},

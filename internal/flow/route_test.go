@@ -359,3 +359,26 @@ func TestASampleIsReadAsItsSystemSendsIt(t *testing.T) {
 		t.Error(problems)
 	}
 }
+
+func TestAClockThatIsAheadIsToldAndCountsAsReceipt(t *testing.T) {
+	f := one(t, head+rec)
+	for _, c := range []struct {
+		event time.Time
+		skew  time.Duration
+		at    time.Time
+	}{
+		{time.Time{}, 0, formMessage().Received},
+		{formMessage().Received.Add(-time.Hour), 0, formMessage().Received.Add(-time.Hour)},
+		{formMessage().Received.Add(30 * time.Hour), 30 * time.Hour, formMessage().Received},
+	} {
+		m := formMessage()
+		m.Event = c.event
+		r, err := f.Begin(m, content(t, sampleForm), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Skew() != c.skew || !r.At().Equal(c.at) {
+			t.Errorf("%s: %s %s", c.event, r.Skew(), r.At())
+		}
+	}
+}

@@ -231,6 +231,9 @@ type End struct {
 	KeepClaims bool
 	// Forget drops the journaled plan: the next start plans again.
 	Forget bool
+	// Enter names lanes to stand in from now on too: of a person that was
+	// discovered while planning (law 15). With State Received and Forget.
+	Enter []string
 	// Generation to use from now on (raised by an undo that voids).
 	Generation int
 	// Question to ask, if any.

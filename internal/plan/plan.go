@@ -19,15 +19,17 @@ const codec = 1
 
 // Plan is what one delivery will do, as it is journaled.
 type Plan struct {
-	Codec      int         `json:"codec"`
-	Flow       string      `json:"flow"`
-	FlowHash   string      `json:"flow_hash"`
-	Generation int         `json:"generation"`
-	At         time.Time   `json:"at"` // when the target was read
-	Event      time.Time   `json:"event"`
-	Records    []Record    `json:"records"`
-	Calls      []call.Call `json:"calls,omitempty"`
-	Remarks    []string    `json:"remarks,omitempty"`
+	Codec      int    `json:"codec"`
+	Flow       string `json:"flow"`
+	FlowHash   string `json:"flow_hash"`
+	Generation int    `json:"generation"`
+	// At is when the target was read. It is not journaled: a plan that is taken
+	// up again is old.
+	At      time.Time   `json:"-"`
+	Event   time.Time   `json:"event"`
+	Records []Record    `json:"records"`
+	Calls   []call.Call `json:"calls,omitempty"`
+	Remarks []string    `json:"remarks,omitempty"`
 }
 
 // Record is what is to become of one record of the flow.
@@ -67,17 +69,10 @@ type Record struct {
 // on when it was made.
 func (p *Plan) Encode() (body []byte, hash string, err error) {
 	p.Codec = codec
-	at := p.At
-	p.At = time.Time{}
-	bare, err := json.Marshal(p)
-	p.At = at
-	if err != nil {
-		return nil, "", fmt.Errorf("encode plan: %w", err)
-	}
 	if body, err = json.Marshal(p); err != nil {
 		return nil, "", fmt.Errorf("encode plan: %w", err)
 	}
-	sum := sha256.Sum256(bare)
+	sum := sha256.Sum256(body)
 	return body, hex.EncodeToString(sum[:8]), nil
 }
 

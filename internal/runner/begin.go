@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/kiungo-health/kiungo/internal/connector"
 	"github.com/kiungo-health/kiungo/internal/flow"
@@ -26,6 +27,9 @@ func (r *Runner) begin(ctx context.Context, f *flow.Flow, w *ledger.Work) (*flow
 	}
 	if err != nil {
 		return nil, plan.EvalStop(err)
+	}
+	if err := clock(run, w); err != nil {
+		return nil, err
 	}
 	if names := run.Names(); len(names) > 0 {
 		port, ok := r.Systems[w.Message.System]
@@ -50,6 +54,23 @@ func (r *Runner) begin(ctx context.Context, f *flow.Flow, w *ledger.Work) (*flow
 		return notWanted(w, f, why)
 	}
 	return run, required(run)
+}
+
+// clock asks about a message whose sender's clock was more than a day ahead
+// (law 22): its times count as receipt, which a person must know. Once asked
+// and tried again, it goes on.
+func clock(run *flow.Run, w *ledger.Work) error {
+	const most = 24 * time.Hour
+	if run.Skew() <= most {
+		return nil
+	}
+	for _, q := range w.Questions {
+		if q.Kind == "clock" {
+			return nil
+		}
+	}
+	return &plan.Stop{State: ledger.Held, Code: "clock", Cause: w.Message.System + ": a sender's clock is ahead",
+		Reason: "the sender's clock was more than a day ahead when this was sent; retry to take the time of receipt for it, and have the phone's clock set"}
 }
 
 func notWanted(w *ledger.Work, f *flow.Flow, why string) (*flow.Run, error) {

@@ -301,6 +301,7 @@ func (x *execution) skipped(name string) bool {
 }
 
 func (x *execution) readAll(ctx context.Context) error {
+	x.readings = map[string]call.Answer{}
 	for i := range x.plan.Calls {
 		c := &x.plan.Calls[i]
 		if _, ok := x.readBack[c.Name]; ok || c.Check == nil || c.Check.Want == nil || x.book.Calls[i].State != call.Answered {

@@ -68,6 +68,7 @@ type execution struct {
 	replans   int
 	calls     int
 	readBack  map[string]call.Observed
+	readings  map[string]call.Answer // of this ending; nil before
 }
 
 // maxReplans bounds how often one run plans again because the target moved.
@@ -301,12 +302,21 @@ func (x *execution) send(ctx context.Context, i int) error {
 	var refused *call.Error
 	if !errors.As(err, &refused) {
 		if errors.As(err, new(*system.OpenError)) || ctx.Err() != nil {
-			return x.notSent(ctx, i, err)
+			return x.notSent(i, err)
 		}
 		return err
 	}
 	switch refused.Class {
-	case call.Refusal, call.Conflicting:
+	case call.Conflicting:
+		if !x.book.Applied() {
+			// Someone else was there first: look again, nothing of ours is in it.
+			if err := x.notSent(i, nil); err != nil {
+				return err
+			}
+			return errReplan
+		}
+		fallthrough
+	case call.Refusal:
 		return x.write(ctx, ledger.StepRefused, i, answerData{Reason: refused.System + ": " + refused.Reason, Field: refused.Field})
 	case call.Queued:
 		outputs, err := c.Collect(answer)
@@ -315,14 +325,14 @@ func (x *execution) send(ctx context.Context, i int) error {
 		}
 		return x.write(ctx, ledger.StepAccepted, i, answerData{Outputs: outputs})
 	case call.RetryLater, call.NotAuthorised:
-		return x.notSent(ctx, i, err)
+		return x.notSent(i, err)
 	}
 	// The outcome is unknown: ask before anything else.
 	return x.write(ctx, ledger.StepUnknown, i, answerData{})
 }
 
 // notSent puts the call back to planned, and stops for now.
-func (x *execution) notSent(ctx context.Context, i int, cause error) error {
+func (x *execution) notSent(i int, cause error) error {
 	s := ledger.Step{N: x.book.Lines + 1, Kind: ledger.StepAbsent, Call: x.plan.Calls[i].Name, Epoch: x.w.Epoch}
 	if err := x.book.Apply(s); err != nil {
 		return err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/kiungo-health/kiungo/internal/call"
@@ -82,15 +84,7 @@ func (x *execution) observe(ctx context.Context, c *call.Call, check call.Check)
 		// It depends on a call that never happened: nothing can be there.
 		return call.Observed{}, nil
 	}
-	port, ok := x.Systems[c.System]
-	if !ok {
-		return call.Observed{}, missing(c.System)
-	}
-	answer, err := port.Reader(x.w.LaneID).Do(ctx, "look at: "+c.About, read)
-	var failed *call.Error
-	if errors.As(err, &failed) && (answer.Status == 404 || answer.Status == 410) {
-		err = nil // Observe reads "not there" from the answer
-	}
+	answer, err := x.read(ctx, c, read)
 	if err != nil {
 		return call.Observed{}, err
 	}
@@ -99,6 +93,28 @@ func (x *execution) observe(ctx context.Context, c *call.Call, check call.Check)
 		return call.Observed{}, fmt.Errorf("read the answer of %s about %s: %w", c.System, c.About, err)
 	}
 	return o, nil
+}
+
+// read sends the read of a check. While the delivery is being finished nothing
+// is written any more, and one reading serves all checks of the same record.
+func (x *execution) read(ctx context.Context, c *call.Call, r call.Request) (call.Answer, error) {
+	port, ok := x.Systems[c.System]
+	if !ok {
+		return call.Answer{}, missing(c.System)
+	}
+	key := c.System + " " + r.Method + " " + r.Path + "?" + url.Values(r.Query).Encode() + " " + string(r.Body)
+	if answer, ok := x.readings[key]; ok {
+		return answer, nil
+	}
+	answer, err := port.Reader(x.w.LaneID).Do(ctx, "look at: "+c.About, r)
+	var failed *call.Error
+	if errors.As(err, &failed) && (answer.Status == http.StatusNotFound || answer.Status == http.StatusGone) {
+		err = nil // Observe reads "not there" from the answer
+	}
+	if err == nil && x.readings != nil {
+		x.readings[key] = answer
+	}
+	return answer, err
 }
 
 func missing(name string) error {

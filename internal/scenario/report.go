@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/kiungo-health/kiungo/internal/ledger"
 	"github.com/kiungo-health/kiungo/internal/simulate"
@@ -49,13 +51,26 @@ func (b *bench) report(ctx context.Context) (string, error) {
 			out.WriteString(d + "\n")
 		}
 	}
-	return out.String(), nil
+	return moments.ReplaceAllStringFunc(out.String(), today), nil
+}
+
+// moments are those of JSON and of queries.
+var moments = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)?`)
+
+// today writes a moment of this run as NOW: it differs from run to run.
+func today(m string) string {
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05"} {
+		if t, err := time.Parse(layout, m); err == nil && time.Since(t).Abs() < 36*time.Hour {
+			return "NOW"
+		}
+	}
+	return m
 }
 
 func changes(requests []simulate.Recorded) int {
 	n := 0
 	for _, r := range requests {
-		if r.CallID != "" {
+		if r.CallID != "" && r.CallID != byClerk {
 			n++
 		}
 	}
@@ -67,7 +82,9 @@ func line(r simulate.Recorded) string {
 	if r.Body != "" {
 		s += " " + canonical(r.Body)
 	}
-	if r.CallID != "" {
+	if r.CallID == byClerk {
+		s = "a clerk: " + s
+	} else if r.CallID != "" {
 		// delivery/plan/call/epoch: the epoch differs from run to run
 		s += "  [" + r.CallID[:strings.LastIndexByte(r.CallID, '/')] + "]"
 	}

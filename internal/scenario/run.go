@@ -116,8 +116,13 @@ func (b *bench) prepare() error {
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		return err
 	}
+	return b.load()
+}
+
+// load reads the site and the integration as they are now.
+func (b *bench) load() error {
 	var problems flow.Problems
-	if b.site, problems = flow.LoadSite(file, b.reg); problems.Errors() > 0 {
+	if b.site, problems = flow.LoadSite(filepath.Join(b.work, "site.yaml"), b.reg); problems.Errors() > 0 {
 		return fmt.Errorf("the scenario's site:\n%s", problems)
 	}
 	if b.in, problems = flow.Load(b.dir, b.reg, b.site); problems.Errors() > 0 {
@@ -157,8 +162,12 @@ func (b *bench) simulator(name string, c *connector.Connector) (simulate.Simulat
 	if err != nil {
 		return nil, err
 	}
-	if setup.Seed != nil {
-		doc, err := b.seed(setup.Seed)
+	seeds, several := setup.Seed.([]any)
+	if !several && setup.Seed != nil {
+		seeds = []any{setup.Seed}
+	}
+	for _, v := range seeds {
+		doc, err := b.seed(v)
 		if err != nil {
 			return nil, err
 		}
@@ -245,14 +254,19 @@ func (b *bench) do(ctx context.Context, s Step) error {
 			return err
 		}
 		return sim.Seed(doc)
+	case s.Clerk != nil:
+		return b.clerk(ctx, s.Clerk)
+	case s.Table != nil:
+		if err := b.table(ctx, s.Table); err != nil {
+			return err
+		}
 	case s.Poll != "":
 		system, stream, _ := strings.Cut(s.Poll, "/")
 		if err := b.engine.Poll(ctx, system, stream); err != nil {
 			return err
 		}
 	case s.Restart:
-		b.stop()
-		if err := b.start(ctx); err != nil {
+		if err := b.restart(ctx); err != nil {
 			return err
 		}
 	case s.Retry != "":
@@ -265,7 +279,7 @@ func (b *bench) do(ctx context.Context, s Step) error {
 		}
 	case s.Settle:
 	default:
-		return errors.New("a step says what happens: send, fault, calm, seed, retry, skip, poll, restart or settle")
+		return errors.New("a step says what happens: send, fault, calm, seed, clerk, table, retry, skip, poll, restart or settle")
 	}
 	return b.settle(ctx)
 }

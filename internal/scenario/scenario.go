@@ -34,7 +34,7 @@ type Scenario struct {
 // Setup is how one system's simulator starts.
 type Setup struct {
 	Options map[string]any `yaml:"options"`
-	Seed    any            `yaml:"seed"` // inline, or the name of a JSON file
+	Seed    any            `yaml:"seed"` // inline, or the name of a JSON file, or a list of both
 }
 
 // Step is one thing that happens. Exactly one of its keys is given, besides
@@ -55,7 +55,9 @@ type Step struct {
 
 	Fault   *FaultStep `yaml:"fault"`
 	Calm    string     `yaml:"calm"`    // system whose faults end
-	Seed    *SeedStep  `yaml:"seed"`    // somebody changes something there
+	Seed    *SeedStep  `yaml:"seed"`    // something more is there
+	Clerk   *ClerkStep `yaml:"clerk"`   // somebody else changes something there
+	Table   *TableStep `yaml:"table"`   // the site adds rows to a table
 	Retry   string     `yaml:"retry"`   // flow, or "all": what is held is tried again
 	Skip    string     `yaml:"skip"`    // flow, or "all"
 	Poll    string     `yaml:"poll"`    // system/stream
@@ -77,6 +79,20 @@ type FaultStep struct {
 type SeedStep struct {
 	System string `yaml:"system"`
 	Doc    any    `yaml:"doc"`
+}
+
+// ClerkStep is a request by another user of the system.
+type ClerkStep struct {
+	System string         `yaml:"system"`
+	Method string         `yaml:"method"`
+	Path   string         `yaml:"path"`
+	Body   map[string]any `yaml:"body"`
+}
+
+// TableStep writes a table of the site, and starts Kiungo again with it.
+type TableStep struct {
+	Name string `yaml:"name"` // without .csv
+	Rows string `yaml:"rows"` // with the heading
 }
 
 // Load reads the scenarios of an integration's folder, by name.

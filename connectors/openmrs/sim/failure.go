@@ -77,7 +77,7 @@ func duplicateUUID(uuid, key string) *failure {
 		code: "org.hibernate.exception.internal.SQLStateConversionDelegate:109"}
 }
 
-// fail writes an error in the dialect of the version (reference section 6).
+// fail writes an error in the dialect of the version (RestUtil.wrapErrorResponse).
 func (s *Server) fail(w http.ResponseWriter, f *failure) {
 	if f.core && !s.since(3, 2) {
 		f = f.asOldValidation()

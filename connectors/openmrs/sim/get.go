@@ -2,6 +2,7 @@ package sim
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -423,6 +424,11 @@ func withoutStart(raw string) string {
 	return strings.Join(slices.DeleteFunc(parts, func(p string) bool { return strings.HasPrefix(p, "startIndex=") || p == "" }), "&")
 }
 
+// errDate is an unparsable date; what OpenMRS says of it is badDate.
+var errDate = errors.New("not a date that the REST module takes")
+
+const badDate = "Error converting date - correct format (ISO8601 Long): yyyy-MM-dd'T'HH:mm:ss.SSSZ"
+
 // parseDate reads a moment as ConversionUtil does, in its order: the patterns of
 // Joda, and nothing with two-digit fractions or without seconds.
 func (s *Server) parseDate(text string) (time.Time, error) {
@@ -439,7 +445,7 @@ func (s *Server) parseDate(text string) (time.Time, error) {
 			return s.stored(t), nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("Error converting date - correct format (ISO8601 Long): yyyy-MM-dd'T'HH:mm:ss.SSSZ") //nolint:staticcheck // OpenMRS's text
+	return time.Time{}, errDate
 }
 
 // exactFraction refuses fractions of other than three digits.

@@ -1,8 +1,6 @@
 package sim
 
 import (
-	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -10,83 +8,11 @@ import (
 
 const adminUUID = "45ce6c2e-dd5a-11e6-9d9c-0242ac150002"
 
-var (
-	nameKeys    = []string{"givenName", "middleName", "familyName", "familyName2", "preferred", "prefix", "familyNamePrefix", "familyNameSuffix", "degree"}
-	addressKeys = []string{"preferred", "address1", "address2", "cityVillage", "stateProvince", "country", "postalCode", "countyDistrict",
-		"address3", "address4", "address5", "address6", "startDate", "endDate", "latitude", "longitude",
-		"address7", "address8", "address9", "address10", "address11", "address12", "address13", "address14", "address15"}
-)
-
-var kinds = func() map[string]*kind {
-	address := "display,uuid," + strings.Join(addressKeys[:16], ",") + ",voided," + strings.Join(addressKeys[16:], ",")
-	list := []*kind{
-		{resource: "patient", class: "Patient", version: "1.8",
-			def:  mustRep("default", "uuid,display,identifiers:ref,person:default,voided"),
-			full: mustRep("full", "uuid,display,identifiers:default,person:full,voided,auditInfo")},
-		{resource: "person", class: "Person", version: "1.11",
-			def:  mustRep("default", "uuid,display,gender,age,birthdate,birthdateEstimated,dead,deathDate,causeOfDeath:ref,preferredName:ref,preferredAddress:ref,attributes:ref,voided,birthtime,deathdateEstimated"),
-			full: mustRep("full", "uuid,display,gender,age,birthdate,birthdateEstimated,dead,deathDate,causeOfDeath:ref,preferredName,preferredAddress,names,addresses,attributes,voided,auditInfo,birthtime,deathdateEstimated,causeOfDeathNonCoded")},
-		{resource: "person/name", class: "PersonName", version: "1.8",
-			def:  mustRep("default", "display,uuid,givenName,middleName,familyName,familyName2,voided"),
-			full: mustRep("full", "display,uuid,"+strings.Join(nameKeys, ",")+",voided,auditInfo")},
-		{resource: "person/address", class: "PersonAddress", version: "2.0", def: mustRep("default", address), full: mustRep("full", address+",auditInfo")},
-		{resource: "person/attribute", class: "PersonAttribute", version: "1.8",
-			def: mustRep("default", "display,uuid,value,attributeType:ref,voided"), full: mustRep("full", "display,uuid,value,attributeType:ref,voided,auditInfo,hydratedObject")},
-		{resource: "patient/identifier", class: "PatientIdentifier", version: "1.8",
-			def:  mustRep("default", "display,uuid,identifier,identifierType:ref,location:ref,preferred,voided"),
-			full: mustRep("full", "display,uuid,identifier,identifierType:default,location:default,preferred,voided,auditInfo")},
-		{resource: "visit", class: "Visit", version: "1.9",
-			def:  mustRep("default", "uuid,display,patient:ref,visitType:ref,indication:ref,location:ref,startDatetime,stopDatetime,encounters:ref,attributes:ref,voided"),
-			full: mustRep("full", "uuid,display,patient:ref,visitType:ref,indication:ref,location:ref,startDatetime,stopDatetime,encounters:default,attributes:default,voided,auditInfo")},
-		{resource: "encounter", class: "Encounter", version: "2.2",
-			def:  mustRep("default", "uuid,display,encounterDatetime,patient:ref,location:ref,form:ref,encounterType:ref,obs:ref,orders:ref,voided,visit:ref,encounterProviders:ref,diagnoses:ref"),
-			full: mustRep("full", "uuid,display,encounterDatetime,patient:ref,location:default,form:default,encounterType:default,obs:default,orders:default,voided,auditInfo,visit:default,encounterProviders:default,diagnoses:default")},
-		{resource: "encounter/encounterprovider", class: "EncounterProvider", version: "1.9",
-			def: mustRep("default", "uuid,provider:ref,encounterRole:ref,voided"), full: mustRep("full", "uuid,provider:default,encounterRole:default,voided,auditInfo")},
-		{resource: "obs", class: "Obs", version: "2.1",
-			def: mustRep("default", obsProps("ref")), full: mustRep("full", strings.Replace(obsProps("default"), ",voided,", ",voided,auditInfo,", 1))},
-		meta("concept", "Concept", "2.0", "uuid,display,name:ref,datatype:ref,conceptClass:ref,set,version,retired",
-			"uuid,display,name:ref,datatype:default,conceptClass:ref,set,version,retired,names:ref,descriptions:ref,mappings:ref,answers:ref,setMembers:ref,auditInfo,attributes:ref,hiNormal,hiAbsolute,hiCritical,lowNormal,lowAbsolute,lowCritical,units,allowDecimal,displayPrecision"),
-		meta("patientidentifiertype", "PatientIdentifierType", "2.0", "uuid,display,name,description,format,formatDescription,required,validator,locationBehavior,uniquenessBehavior,retired", ""),
-		meta("personattributetype", "PersonAttributeType", "1.8", "uuid,display,name,description,format,foreignKey,sortWeight,searchable,editPrivilege,retired", ""),
-		meta("location", "Location", "2.0", "uuid,display,name,description,tags:ref,parentLocation:ref,childLocations:ref,retired,attributes:ref", ""),
-		meta("provider", "Provider", "1.9", "uuid,display,person:ref,identifier,attributes:ref,retired", ""),
-		meta("idgen/identifiersource", "IdentifierSource", "1.8", "uuid,name,description,retired", ""),
-		meta("idgen/autogenerationoption", "AutoGenerationOption", "1.8", "uuid,identifierType:default,location:ref,source:default,manualEntryEnabled,automaticGenerationEnabled", ""),
-		meta("conceptdatatype", "ConceptDatatype", "1.8", "uuid,display,name,description,hl7Abbreviation,retired", ""),
-		meta("systemsetting", "GlobalProperty", "1.9", "uuid,property,value,description,display", ""),
-	}
-	for _, plain := range []string{"visittype:VisitType:1.9", "encountertype:EncounterType:1.8", "encounterrole:EncounterRole:1.8",
-		"conceptclass:ConceptClass:1.8", "relationshiptype:RelationshipType:1.8", "form:Form:1.8", "caresetting:CareSetting:1.10", "ordertype:OrderType:1.10",
-		"conceptmaptype:ConceptMapType:1.8", "conceptname:ConceptName:1.9", "conceptmapping:ConceptMap:1.8", "user:User:1.8"} {
-		p := strings.Split(plain, ":")
-		list = append(list, meta(p[0], p[1], p[2], "uuid,display,name,description,retired", ""))
-	}
-	out := map[string]*kind{}
-	for _, k := range list {
-		out[k.resource] = k
-	}
-	return out
-}()
-
-func obsProps(sub string) string {
-	return "uuid,display,concept:" + sub + ",person:ref,obsDatetime,accessionNumber,obsGroup:ref,valueCodedName:ref,groupMembers:" + sub +
-		",comment,location:ref,order:ref,encounter:ref,voided,value,valueModifier,formFieldPath,formFieldNamespace,status,interpretation"
-}
-
-func meta(resource, class, version, def, full string) *kind {
-	if full == "" {
-		full = def + ",auditInfo"
-	}
-	return &kind{resource: resource, class: class, version: version, retires: true, def: mustRep("default", def), full: mustRep("full", full)}
-}
-
 // row is any object without behaviour of its own: metadata, and the rows of a
 // patient.
 type row struct {
 	base
 	vals map[string]any
-	open bool // unknown properties of the kind's representations are null
 }
 
 func (r *row) prop(s *Server, name string) (any, bool) {
@@ -174,6 +100,7 @@ type patient struct {
 	base
 	person      *person
 	identifiers []*row
+	own         belongings
 	tokens      []string
 }
 
@@ -551,131 +478,4 @@ func (o *obs) shown(s *Server) string {
 		return v
 	}
 	return ""
-}
-
-// store holds everything, with the indexes that make each look-up O(1).
-type store struct {
-	rows       map[string]map[string]*row // metadata by resource and uuid
-	order      map[string][]*row
-	names      map[string]map[string]*row // by name
-	mappings   map[string][]*row          // "CIEL:5089"
-	persons    map[string]*person
-	patients   map[string]*patient
-	visits     map[string]*visit
-	encounters map[string]*encounter
-	obs        map[string]*obs
-	tokens     map[string]map[*patient]bool
-	byPatient  map[*patient]*belongings
-	byPerson   map[*person][]*obs
-	ids        map[string][]*row // identifier type uuid + lower value
-	uuids      map[string]bool   // of rows of patients and encounters
-}
-
-type belongings struct {
-	visits     []*visit
-	encounters []*encounter
-}
-
-func newStore() store {
-	return store{rows: map[string]map[string]*row{}, order: map[string][]*row{}, names: map[string]map[string]*row{}, mappings: map[string][]*row{},
-		persons: map[string]*person{}, patients: map[string]*patient{}, visits: map[string]*visit{}, encounters: map[string]*encounter{}, obs: map[string]*obs{},
-		tokens: map[string]map[*patient]bool{}, byPatient: map[*patient]*belongings{}, byPerson: map[*person][]*obs{}, ids: map[string][]*row{}, uuids: map[string]bool{}}
-}
-
-// meta finds metadata by uuid.
-func (d *store) meta(resource, uuid string) *row { return d.rows[resource][uuid] }
-
-// named finds metadata by uuid or name: locations, encounter, visit and
-// identifier types accept a name (their getByUniqueId).
-func (d *store) named(resource, ref string) *row {
-	if r := d.rows[resource][ref]; r != nil {
-		return r
-	}
-	return d.names[resource][ref]
-}
-
-// concept finds a concept by uuid or SOURCE:code; of an ambiguous code it gives nil.
-func (d *store) concept(ref string) *row {
-	if r := d.rows["concept"][ref]; r != nil {
-		return r
-	}
-	if list := d.mappings[ref]; len(list) == 1 {
-		return list[0]
-	}
-	return nil
-}
-
-func (d *store) below(p *patient) *belongings {
-	b := d.byPatient[p]
-	if b == nil {
-		b = &belongings{}
-		d.byPatient[p] = b
-	}
-	return b
-}
-
-func idKey(typ, value string) string { return typ + "\x00" + strings.ToLower(value) }
-
-// index renews what a patient is found by.
-func (d *store) index(p *patient) {
-	for _, t := range p.tokens {
-		delete(d.tokens[t], p)
-	}
-	p.tokens = p.tokens[:0]
-	add := func(text string) {
-		for _, t := range append(strings.Fields(strings.ToLower(text)), strings.ToLower(text)) {
-			if t != "" && !slices.Contains(p.tokens, t) {
-				p.tokens = append(p.tokens, t)
-			}
-		}
-	}
-	if p.voided {
-		return
-	}
-	for _, r := range p.identifiers {
-		if !r.voided {
-			add(r.text("identifier"))
-		}
-	}
-	for _, r := range p.person.names {
-		if !r.voided {
-			for _, k := range nameKeys {
-				add(r.text(k))
-			}
-		}
-	}
-	for _, r := range p.person.attributes {
-		if !r.voided {
-			add(r.text("value"))
-		}
-	}
-	for _, t := range p.tokens {
-		if d.tokens[t] == nil {
-			d.tokens[t] = map[*patient]bool{}
-		}
-		d.tokens[t][p] = true
-	}
-}
-
-func (d *store) addMeta(r *row) {
-	res := r.kind.resource
-	if d.rows[res] == nil {
-		d.rows[res], d.names[res] = map[string]*row{}, map[string]*row{}
-	}
-	if old := d.rows[res][r.uuid]; old != nil {
-		d.order[res][slices.Index(d.order[res], old)] = r
-		delete(d.names[res], old.text("name"))
-	} else {
-		d.order[res] = append(d.order[res], r)
-	}
-	d.rows[res][r.uuid] = r
-	if n := r.text("name"); n != "" {
-		d.names[res][n] = r
-	}
-}
-
-// fresh makes a uuid that is the same in each run of the same requests.
-func (s *Server) fresh() string {
-	s.seq++
-	return fmt.Sprintf("00000000-5157-4000-8000-%012d", s.seq)
 }

@@ -2,8 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -231,7 +229,7 @@ func (s *Server) setPerson(who *person, m map[string]any) *failure {
 		}
 		t, err := s.parseDate(plain(v))
 		if err != nil {
-			return onClass(name, "Person", err.Error(), fmt.Sprintf("Invalid format: %q is malformed", plain(v)))
+			return onClass(name, "Person", badDate, fmt.Sprintf("Invalid format: %q is malformed", plain(v)))
 		}
 		if name == "birthdate" {
 			// The column is a date.
@@ -333,86 +331,6 @@ func (s *Server) checkPatient(p *patient) *failure {
 	return nil
 }
 
-func (s *Server) makeIdentifier(req *request, m map[string]any, p *patient) *row {
-	r := &row{base: s.newBase("patient/identifier", req, plain(m["uuid"]), p), vals: map[string]any{"preferred": false}}
-	s.setIdentifier(r, m)
-	return r
-}
-
-func (s *Server) setIdentifier(r *row, m map[string]any) {
-	if v, ok := m["identifier"]; ok {
-		r.vals["identifier"] = plain(v)
-	}
-	if v, ok := m["identifierType"]; ok {
-		r.vals["identifierType"] = nil
-		if t := s.data.named("patientidentifiertype", refOf(v)); t != nil {
-			r.vals["identifierType"] = t
-		}
-	}
-	if v, ok := m["location"]; ok {
-		r.vals["location"] = nil
-		if l := s.data.named("location", refOf(v)); l != nil {
-			r.vals["location"] = l
-		}
-	}
-	if v, ok := m["preferred"]; ok {
-		r.vals["preferred"] = isTrue(v)
-	}
-}
-
-var formats = map[string]*regexp.Regexp{}
-
-func formatOf(format string) *regexp.Regexp {
-	if re, ok := formats[format]; ok {
-		return re
-	}
-	re, _ := regexp.Compile("^(?:" + format + ")$")
-	formats[format] = re // under the server's lock: only changes get here
-	return re
-}
-
-func (s *Server) checkIdentifier(r *row, p *patient) *failure {
-	t, value := r.ref("identifierType"), r.text("identifier")
-	if t == nil {
-		return invalid(map[string][2]string{"identifierType": {"PatientIdentifier.error.nullIdentifierType", "Identifier type is required"}})
-	}
-	if value == "" {
-		return globally("Identifier cannot be null or blank")
-	}
-	if format := t.text("format"); format != "" {
-		if re := formatOf(format); re != nil && !re.MatchString(value) {
-			return globally(fmt.Sprintf("Identifier %q does not match : \"%s\"", value, format))
-		}
-	}
-	if checkdigit.Valid(t.text("validator"), value) == checkdigit.Bad {
-		return globally("Invalid check digit for identifier: " + value)
-	}
-	if r.ref("location") == nil && t.text("locationBehavior") != "NOT_USED" {
-		return globally("Identifier Location cannot be null for " + value)
-	}
-	if t.text("uniquenessBehavior") == "NON_UNIQUE" {
-		return nil
-	}
-	for _, other := range s.data.ids[idKey(t.uuid, value)] {
-		if other == r || other.voided || !strings.EqualFold(other.text("identifier"), value) || other.ref("identifierType") != t {
-			continue
-		}
-		if t.text("uniquenessBehavior") == "LOCATION" && other.ref("location") != r.ref("location") {
-			continue
-		}
-		if other.parent == thing(p) {
-			return globally("Identifier " + value + " already in use by this patient")
-		}
-		return globally("Identifier " + value + " already in use by another patient")
-	}
-	return nil
-}
-
-func (s *Server) rememberID(r *row) {
-	k := idKey(r.ref("identifierType").uuid, r.text("identifier"))
-	s.data.ids[k] = append(s.data.ids[k], r)
-}
-
 var personUpdatable = []string{"age", "gender", "birthdate", "birthdateEstimated", "preferredName", "preferredAddress", "addresses", "attributes", "names",
 	"causeOfDeath", "dead", "deathDate", "deathdateEstimated", "birthtime", "causeOfDeathNonCoded"}
 
@@ -420,7 +338,7 @@ func (s *Server) updatePerson(who *person, m map[string]any) *failure {
 	if f := s.strict(m, who, personUpdatable, nil); f != nil {
 		return f
 	}
-	was := *who
+	was, names := *who, live(who.names)
 	f := s.setPerson(who, m)
 	if list, ok := m["names"].([]any); ok && f == nil {
 		f = s.replaceNames(who, list)
@@ -430,6 +348,9 @@ func (s *Server) updatePerson(who *person, m map[string]any) *failure {
 	}
 	if f != nil {
 		*who = was
+		for _, n := range names {
+			n.about().voided = false
+		}
 		return f
 	}
 	who.changed = s.stored(s.now())
@@ -456,155 +377,6 @@ func (s *Server) replaceNames(who *person, list []any) *failure {
 		s.void(old, who.creator, "replaced", s.seq)
 	}
 	who.names = append(slices.Clone(who.names), names...)
-	return nil
-}
-
-// changeRow makes or changes a row of a sub-resource. Core's refusals come from
-// inside its save here.
-func (s *Server) changeRow(req *request) (*result, *failure) {
-	rows, f := s.subRows(req.path[0], req.path[1], req.path[2])
-	if f != nil {
-		return nil, f
-	}
-	parent, _ := s.find(req.path[0], req.path[1])
-	resource := req.path[0] + "/" + req.path[2]
-	var r *row
-	fresh := len(req.path) == 3
-	if fresh {
-		r = &row{base: s.newBase(resource, req, plain(req.body["uuid"]), parent), vals: map[string]any{}}
-	} else if r = byUUID(*rows, req.path[3]); r == nil {
-		return nil, notFound()
-	}
-	was := map[string]any{}
-	for k, v := range r.vals {
-		was[k] = v
-	}
-	if f = s.setSub(r, parent, req, fresh, rows); f != nil {
-		if !fresh || !slices.Contains(*rows, r) { // else it was stored all the same
-			r.vals = was
-		}
-		return nil, f
-	}
-	status := http.StatusOK
-	if fresh {
-		status = http.StatusCreated
-	} else {
-		r.changed = s.stored(s.now())
-	}
-	parent.about().changed = s.stored(s.now())
-	if r.flag("preferred") {
-		for _, other := range *rows {
-			if other != r && other.vals["preferred"] == true {
-				other.vals["preferred"] = false
-			}
-		}
-	}
-	s.reindex(r)
-	if resource == "person/attribute" && fresh {
-		for _, a := range *rows {
-			if !a.voided && a.ref("attributeType") == r.ref("attributeType") {
-				r = a
-			}
-		}
-	}
-	return s.one(req, r, status)
-}
-
-func (s *Server) setSub(r *row, parent thing, req *request, fresh bool, rows *[]*row) *failure {
-	var required []string
-	var f *failure
-	switch r.kind.resource {
-	case "person/name":
-		if fresh {
-			required = []string{"givenName", "familyName"}
-		}
-		if f = s.strict(req.body, r, append([]string{"uuid"}, nameKeys...), required); f == nil {
-			f = setRow(r, req.body, nameKeys)
-		}
-		if f == nil && r.text("givenName") == "" {
-			f = invalid(map[string][2]string{"givenName": {"Patient.names.required.given.family", "You must define the Given Name"}}).inCore("PersonName")
-		}
-	case "person/address":
-		if f = s.strict(req.body, r, append([]string{"uuid"}, addressKeys...), nil); f == nil {
-			f = setRow(r, req.body, addressKeys)
-		}
-	case "person/attribute":
-		if fresh {
-			required = []string{"attributeType"}
-		}
-		if f = s.strict(req.body, r, []string{"uuid", "attributeType", "value", "hydratedObject"}, required); f == nil {
-			f = s.setAttribute(r, req.body)
-		}
-		if f == nil && fresh {
-			s.addAttribute(parent.(*person), r)
-			return nil
-		}
-	case "patient/identifier":
-		if fresh {
-			required = []string{"identifier", "identifierType"}
-		}
-		if f = s.strict(req.body, r, []string{"uuid", "identifier", "identifierType", "location", "preferred"}, required); f == nil {
-			return s.saveIdentifier(r, parent.(*patient), req.body, fresh, rows)
-		}
-	case "encounter/encounterprovider":
-		if fresh {
-			required = []string{"provider", "encounterRole"}
-		}
-		if f = s.strict(req.body, r, []string{"uuid", "provider", "encounterRole"}, required); f == nil {
-			f = s.setProvider(r, req.body)
-		}
-	}
-	if f == nil && fresh {
-		*rows = append(*rows, r)
-	}
-	return f
-}
-
-// saveIdentifier stores an identifier. Up to module 2.44 a duplicate is answered
-// with an error but stored all the same (O3-3586).
-func (s *Server) saveIdentifier(r *row, p *patient, body map[string]any, fresh bool, rows *[]*row) *failure {
-	s.setIdentifier(r, body)
-	f := s.checkIdentifier(r, p)
-	stored := f == nil
-	if f != nil {
-		f = f.inCore("PatientIdentifier")
-		if fresh && !s.since(2, 45) && strings.Contains(f.global0(), "already in use") {
-			stored = true
-		}
-	}
-	if stored {
-		if _, ok := r.vals["preferred"]; !ok {
-			r.vals["preferred"] = false
-		}
-		if fresh {
-			*rows = append(*rows, r)
-		}
-		s.rememberID(r)
-		s.data.index(p)
-	}
-	return f
-}
-
-func (f *failure) global0() string {
-	if len(f.global) == 0 {
-		return ""
-	}
-	return f.global[0].Message
-}
-
-func (s *Server) setProvider(r *row, m map[string]any) *failure {
-	for name, resource := range map[string]string{"provider": "provider", "encounterRole": "encounterrole"} {
-		if v, ok := m[name]; ok {
-			x := s.data.meta(resource, refOf(v))
-			if x == nil {
-				return onClass(name, "EncounterProvider")
-			}
-			r.vals[name] = x
-		}
-	}
-	if r.ref("provider") == nil || r.ref("encounterRole") == nil {
-		return onClass("encounterProviders", "Encounter")
-	}
 	return nil
 }
 

@@ -1,7 +1,7 @@
 // Package sim is a stateful stand-in for an OpenMRS server with the REST web
-// services module and idgen, in memory. What it does is from
-// /work/shared/reference/openmrs.md; recorded and derived samples of the same
-// answers are in its tests.
+// services module and idgen, in memory. What it does was read in the source of
+// openmrs-module-webservices.rest, openmrs-core and idgen; recorded and derived
+// samples of the same answers are in its tests.
 //
 // It serves any context path: /openmrs/ws/rest/v1 and /ws/rest/v1 are the same.
 // The atom feed, reports and FHIR are not here yet.
@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -71,6 +72,7 @@ type Server struct {
 	drawn    int
 	sessions atomic.Int64
 	ended    map[string]bool
+	formats  map[string]*regexp.Regexp
 }
 
 // New makes a server with the metadata of the reference application. Options
@@ -84,7 +86,7 @@ func New(options []byte) (*Server, error) {
 			return nil, fmt.Errorf("read the simulator's options: %w", err)
 		}
 	}
-	s := &Server{opt: opt, traffic: simulate.NewTraffic(1), ended: map[string]bool{}}
+	s := &Server{opt: opt, traffic: simulate.NewTraffic(1), ended: map[string]bool{}, formats: map[string]*regexp.Regexp{}}
 	var err error
 	if s.zone, err = time.LoadLocation(opt.Zone); err != nil {
 		return nil, fmt.Errorf("read the simulator's options: zone: %w", err)
@@ -138,12 +140,11 @@ func (s *Server) stored(t time.Time) time.Time {
 // request is what a handler needs.
 type request struct {
 	*http.Request
-	path   []string
-	body   map[string]any
-	rep    *rep
-	user   string
-	inner  string // of links
-	author string
+	path  []string
+	body  map[string]any
+	rep   *rep
+	user  string
+	inner string // of links
 }
 
 const marker = "/ws/rest/v1/"

@@ -123,6 +123,24 @@ func testLanes(t *testing.T, open Open) {
 		b.runs(b.done(wm), "nothing")
 		b.runs(b.done(wc), "f3")
 	})
+	t.Run("ADiscoveredPersonsLaneIsEnteredToo", func(t *testing.T) {
+		b := newBench(t, open)
+		mother := b.accept(msg("f1", "v1", "person:mother"))[0].Lanes[0]
+		child := b.accept(msg("f2", "v1", "person:child"))[0].Lanes[0]
+		w, wc := b.mustStart(mother, "f1"), b.mustStart(child, "f2")
+		enter := ledger.End{State: ledger.Received, Forget: true, Enter: []string{"person:child", "person:mother"}}
+		b.runs(b.end(w, enter), "nothing") // the child's lane is busy
+		b.idle(mother)
+		w = b.done(wc)
+		b.runs(w, "f1")
+		b.accept(msg("f3", "v1", "person:child"), msg("f4", "v1", "person:mother"))
+		b.idle(mother)
+		b.runs(b.done(w), "f3")
+		b.mustStart(mother, "f4")
+		_, err := b.End(t.Context(), w, ledger.End{State: ledger.Done, Enter: enter.Enter}, b.now)
+		b.is(err, ledger.ErrFenced)
+		b.total(4)
+	})
 	t.Run("AStaleEpochWritesNothing", func(t *testing.T) {
 		b := newBench(t, open)
 		lane := b.accept(msg("f1", "v1", "person:1"))[0].Lanes[0]

@@ -23,6 +23,7 @@ type ending struct {
 	remarks   string
 	question  []byte
 	maker     []byte
+	enter     []laneKey
 }
 
 // End ends or pauses a delivery; see ledger.Ledger.
@@ -83,6 +84,12 @@ func (s *Store) prepareEnd(w *ledger.Work, run *running, e ledger.End) (*ending,
 	}
 	if end.unlink, err = s.sealLinks(e.Unlink); err != nil {
 		return nil, err
+	}
+	for _, key := range slices.Compact(slices.Sorted(slices.Values(e.Enter))) {
+		if e.State.Ended() {
+			return nil, fmt.Errorf("a delivery that ends enters no lane: %w", ledger.ErrState)
+		}
+		end.enter = append(end.enter, s.laneKey(key))
 	}
 	if len(e.Remarks) > 0 {
 		b, err := json.Marshal(e.Remarks)
@@ -158,7 +165,7 @@ func (t *tx) end(w *ledger.Work, run *running, e *ending) error {
 		}
 	}
 	if !e.State.Ended() {
-		return nil
+		return t.enter(id, e.enter)
 	}
 	for _, lane := range run.in {
 		if err := t.must(qLeaveLane, lane, w.Delivery.Seq, id); err != nil {
@@ -172,6 +179,33 @@ func (t *tx) end(w *ledger.Work, run *running, e *ending) error {
 	}
 	t.tally(w.Delivery.Flow, e.State, 1, int64(w.Delivery.Calls+e.Calls))
 	return nil
+}
+
+// enter puts a delivery, at its place in receive order, in more lanes.
+func (t *tx) enter(delivery int64, keys []laneKey) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	var d brief
+	if _, err := one(t, qBrief, func(r row) { d = scanBrief(r) }, delivery); err != nil {
+		return err
+	}
+	for _, k := range keys {
+		l, err := t.lockLane(k)
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(d.via, l.via) {
+			d.via = append(d.via, l.via)
+		}
+		if err := t.must(qEnterLane, l.id, d.seq, delivery); err != nil {
+			return err
+		}
+		if err := t.wakeLane(l.id, t.now); err != nil {
+			return err
+		}
+	}
+	return t.must(qSetLanes, joinIDs(d.via), delivery)
 }
 
 // goOn gives the lane's next work under the same epoch, or frees the lane.

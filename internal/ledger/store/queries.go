@@ -53,6 +53,7 @@ ON CONFLICT (flow, state) DO UPDATE SET n = tally.n + excluded.n, calls = tally.
 	qPlanned      = `UPDATE delivery SET state = 'applying', flow_hash = ?, plan_no = ?, planned = 1 WHERE id = ?`
 	qUnplan       = `UPDATE delivery SET planned = 0 WHERE id = ?`
 	qUnblock      = `UPDATE delivery SET blocked_on = '', blocked_by = '', due = ? WHERE id = ?`
+	qSetLanes     = `UPDATE delivery SET lanes = ? WHERE id = ?`
 	qMoveDelivery = `UPDATE delivery SET lane = ? WHERE id = ? AND lane = ?`
 	qBlocked      = `SELECT id, lane, lanes FROM delivery WHERE blocked_on = ? AND blocked_by = ? ORDER BY seq LIMIT ?`
 	qAddPlan      = `INSERT INTO plan (id, hash, flow_hash, at, body) VALUES (?, ?, ?, ?, ?)`

@@ -112,7 +112,7 @@ func openWriter(path string) (*sqliteConn, error) {
 		"PRAGMA synchronous = FULL",
 		"PRAGMA cache_size = -16384",
 		"PRAGMA temp_store = MEMORY",
-		"PRAGMA wal_autocheckpoint = 4000",
+		"PRAGMA wal_autocheckpoint = 16000",
 		"PRAGMA secure_delete = FAST",
 		"PRAGMA trusted_schema = OFF",
 	} {

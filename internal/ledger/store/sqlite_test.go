@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	lite "modernc.org/sqlite/lib"
 
@@ -152,11 +152,12 @@ func TestUnitThatFailsAfterWritingIsUndoneAlone(t *testing.T) {
 	bad := errors.New("bad")
 	var wg sync.WaitGroup
 	var failed, stored atomic.Int64
-	hold := make(chan struct{})
+	began, hold := make(chan struct{}), make(chan struct{})
 	// The first unit keeps the writer busy, so that the others share a batch.
 	wg.Go(func() {
-		_, _ = do(t.Context(), s, lanes, func(*tx) (int, error) { <-hold; return 0, nil })
+		_, _ = do(t.Context(), s, lanes, func(*tx) (int, error) { close(began); <-hold; return 0, nil })
 	})
+	<-began
 	for i := range 30 {
 		wg.Go(func() {
 			_, err := do(t.Context(), s, lanes, func(x *tx) (int, error) {
@@ -188,7 +189,7 @@ func TestUnitThatFailsAfterWritingIsUndoneAlone(t *testing.T) {
 		if n >= 30 {
 			break
 		}
-		time.Sleep(time.Millisecond)
+		runtime.Gosched()
 	}
 	close(hold)
 	wg.Wait()

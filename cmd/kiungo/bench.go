@@ -1,0 +1,72 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime/pprof"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kiungo-health/kiungo/internal/bench"
+)
+
+func (a *app) benchCmd() *cobra.Command {
+	o := bench.Options{}
+	var calls []time.Duration
+	var profile string
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure deliveries a second on this machine, beside a bare loop of the same calls",
+		Long: "Bench sends forms through intake, plan, journal and apply to a stub that answers at once (and once more at\n" +
+			"20 ms a call), and beside it, in the same run, the same requests in a bare loop without a ledger.\n" +
+			"docs/performance.md has the method and the figures.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Registry = a.reg
+			if profile != "" {
+				f, err := os.Create(profile)
+				if err != nil {
+					return usagef("%w", err)
+				}
+				defer f.Close()
+				if err := pprof.StartCPUProfile(f); err != nil {
+					return err
+				}
+				defer pprof.StopCPUProfile()
+			}
+			var runs []*bench.Run
+			for _, c := range calls {
+				one := o
+				one.Call = c
+				if c > 0 {
+					// At 20 ms a call a delivery takes its calls' time: fewer are enough.
+					one.Deliveries = min(o.Deliveries, 1500)
+				}
+				run, err := bench.Measure(cmd.Context(), one)
+				if err != nil {
+					return err
+				}
+				runs = append(runs, run)
+			}
+			if a.asJSON {
+				return a.printJSON(runs)
+			}
+			w := tabwriter.NewWriter(a.out, 0, 0, 3, ' ', tabwriter.AlignRight)
+			fmt.Fprintln(w, "call ms\twaiting\tdeliveries/s\tloop/s\tratio\tCPU ms each\tloop CPU ms\tpeak MB\trequests each\tcalls each\t")
+			for _, r := range runs {
+				fmt.Fprintf(w, "%.0f\t%d\t%.0f\t%.0f\t%.2f\t%.2f\t%.2f\t%.0f\t%d\t%d\t\n", r.CallMillis, r.Waiting, r.DeliveriesPerSecond, r.LoopPerSecond, r.Ratio,
+					r.CPUMillis, r.LoopCPUMillis, r.PeakMB, r.Requests, r.Calls)
+			}
+			return w.Flush()
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&o.Deliveries, "deliveries", 10000, "deliveries to measure")
+	f.IntVar(&o.Concurrency, "concurrency", 32, "deliveries worked on at a time")
+	f.IntVar(&o.Waiting, "waiting", 0, "deliveries that wait meanwhile for a system that is down")
+	f.StringVar(&profile, "cpuprofile", "", "write a CPU profile there")
+	f.DurationSliceVar(&calls, "call", []time.Duration{0, 20 * time.Millisecond}, "latency of each request at the target; one run for each")
+	return cmd
+}

@@ -1,0 +1,445 @@
+// Package bench measures how many deliveries a second the whole way from
+// intake to the ledger's last commit carries, beside a bare loop of the same
+// requests in the same run. The method stands in docs/performance.md.
+package bench
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/kiungo-health/kiungo/connectors/openmrs/checkdigit"
+	"github.com/kiungo-health/kiungo/internal/connector"
+	"github.com/kiungo-health/kiungo/internal/engine"
+	"github.com/kiungo-health/kiungo/internal/flow"
+	"github.com/kiungo-health/kiungo/internal/ledger"
+	"github.com/kiungo-health/kiungo/internal/ledger/store"
+	"github.com/kiungo-health/kiungo/internal/simulate"
+)
+
+//go:embed files
+var files embed.FS
+
+// Options of a run.
+type Options struct {
+	Deliveries  int
+	Concurrency int
+	Call        time.Duration // latency of each request at the target
+	Waiting     int           // deliveries that wait, meanwhile, for a system that is down
+	Dir         string        // of the ledger; empty: a temporary one
+	Registry    connector.Registry
+}
+
+// Run is one measured run.
+type Run struct {
+	DeliveriesPerSecond float64 `json:"deliveries_per_second"`
+	LoopPerSecond       float64 `json:"loop_per_second"`
+	Ratio               float64 `json:"ratio"`
+	CPUMillis           float64 `json:"cpu_ms_per_delivery"`
+	LoopCPUMillis       float64 `json:"loop_cpu_ms_per_delivery"`
+	PeakMB              float64 `json:"peak_mb"`
+	Concurrency         int     `json:"concurrency"`
+	CallMillis          float64 `json:"call_ms"`
+	Store               string  `json:"store"`
+	Deliveries          int     `json:"deliveries"`
+	Calls               int     `json:"calls_per_delivery"`
+	Requests            int     `json:"requests_per_delivery"`
+	Waiting             int     `json:"waiting"`
+}
+
+const samplePatient = "11111111-2222-4333-8444-555555555555"
+
+// Measure does one run.
+func Measure(ctx context.Context, o Options) (*Run, error) {
+	rig, err := newRig(o)
+	if err != nil {
+		return nil, err
+	}
+	defer rig.close()
+	exchanges, keep, calls, err := rig.record(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("record one delivery: %w", err)
+	}
+	target := newStub(exchanges, samplePatient, keep, rig.sim, o.Call)
+	if err := target.listen(); err != nil {
+		return nil, err
+	}
+	defer target.close()
+	run := &Run{Concurrency: o.Concurrency, CallMillis: float64(o.Call.Microseconds()) / 1000, Store: "sqlite",
+		Deliveries: o.Deliveries, Calls: calls, Requests: len(exchanges), Waiting: o.Waiting}
+	if err := rig.loop(ctx, target, exchanges, run); err != nil {
+		return nil, fmt.Errorf("bare loop: %w", err)
+	}
+	if err := rig.kiungo(ctx, target, run); err != nil {
+		return nil, err
+	}
+	run.Ratio = run.DeliveriesPerSecond / run.LoopPerSecond
+	return run, nil
+}
+
+// rig is what a run needs: the bench integration, and a simulator to record from.
+type rig struct {
+	Options
+	dir    string
+	temp   bool
+	sim    simulate.Simulator
+	sample string
+}
+
+func newRig(o Options) (*rig, error) {
+	r := &rig{Options: o, dir: o.Dir}
+	if r.dir == "" {
+		dir, err := os.MkdirTemp("", "kiungo-bench-")
+		if err != nil {
+			return nil, err
+		}
+		r.dir, r.temp = dir, true
+	}
+	sub, err := fs.Sub(files, "files")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.CopyFS(filepath.Join(r.dir, "integrations", "b00-bench"), sub); err != nil {
+		return nil, err
+	}
+	text, err := files.ReadFile("files/samples/form.json")
+	if err != nil {
+		return nil, err
+	}
+	r.sample = string(text)
+	return r, nil
+}
+
+func (r *rig) close() {
+	if r.temp {
+		_ = os.RemoveAll(r.dir)
+	}
+}
+
+// form is the n-th form: its own case, patient and national id.
+func (r *rig) form(n int, patient string) []byte {
+	id := uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "bench form %d", n)).String()
+	kase := uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "bench case %d", n)).String()
+	return []byte(strings.NewReplacer("FORM", id, "CASE", kase, "PATIENT", patient, "NID", fmt.Sprint(20_000_000+n)).Replace(r.sample))
+}
+
+func patientOf(n int) string {
+	return uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "bench patient %d", n)).String()
+}
+
+// open starts an engine on a new ledger, with OpenMRS at that address.
+func (r *rig) open(ctx context.Context, name, url string, transport http.RoundTripper) (*engine.Engine, ledger.Ledger, error) {
+	dir := filepath.Join(r.dir, name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, nil, err
+	}
+	secret := filepath.Join(dir, "secret")
+	if err := os.WriteFile(secret, []byte("simulated"), 0o600); err != nil {
+		return nil, nil, err
+	}
+	password := filepath.Join(dir, "password")
+	if err := os.WriteFile(password, []byte("Admin123"), 0o600); err != nil {
+		return nil, nil, err
+	}
+	text := fmt.Sprintf(`zone: Africa/Nairobi
+systems:
+  commcare: {connector: commcare, options: {url: 'http://127.0.0.1:1', domain: bench, username: bench, api_key: 'file:%s', inbound_username: bench, inbound_password: 'file:%s'}}
+  openmrs: {connector: openmrs, options: {url: '%s', username: admin, password: 'file:%s', limit: '%d', timeout: 30s}}
+  openmrs-down: {connector: openmrs, options: {url: 'http://127.0.0.1:1', username: admin, password: 'file:%s'}}
+integrations:
+  b00-bench: {}
+`, secret, secret, url, password, max(r.Concurrency, 1), password)
+	file := filepath.Join(dir, "site.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return nil, nil, err
+	}
+	site, problems := flow.LoadSite(file, r.Registry)
+	if err := problems.Err(); err != nil {
+		return nil, nil, err
+	}
+	active, problems := flow.LoadAll(filepath.Join(r.dir, "integrations"), r.Registry, site)
+	if err := problems.Err(); err != nil {
+		return nil, nil, err
+	}
+	l, err := store.OpenSQLite(ctx, filepath.Join(dir, "ledger"), store.Options{MinFree: -1})
+	if err != nil {
+		return nil, nil, err
+	}
+	e, err := engine.New(engine.Options{Ledger: l, Registry: r.Registry, Site: site, Integrations: active,
+		Concurrency: r.Concurrency, NoPolls: true, Transport: transport, Probe: time.Hour})
+	if err == nil {
+		err = e.Start(ctx)
+	}
+	if err != nil {
+		_ = l.Close()
+		return nil, nil, err
+	}
+	return e, l, nil
+}
+
+// push gives a form to intake as CommCare's forwarding would.
+func push(ctx context.Context, e *engine.Engine, body []byte) error {
+	req := httptest.NewRequestWithContext(ctx, http.MethodPost, "/in/commcare", bytes.NewReader(body))
+	req.SetPathValue("system", "commcare")
+	req.Header.Set("Content-Type", "application/json")
+	req.SetBasicAuth("bench", "simulated")
+	w := httptest.NewRecorder()
+	e.Intake.ServeHTTP(w, req)
+	if w.Code != http.StatusAccepted {
+		return fmt.Errorf("intake answered %d: %s", w.Code, w.Body)
+	}
+	return nil
+}
+
+// record runs one delivery against the simulator and keeps its requests. The
+// second of two is kept: the first also reads the metadata.
+func (r *rig) record(ctx context.Context) ([]exchange, map[string]bool, int, error) {
+	sim, err := r.Registry["openmrs"].Simulate(nil)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	r.sim = sim
+	tap := &tap{next: sim}
+	e, l, err := r.open(ctx, "record", "http://openmrs.sim", simulate.Network{"openmrs.sim": tap})
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	defer l.Close()
+	defer e.Stop()
+	const first = "11111111-2222-4333-8444-555555555551"
+	for n, id := range []string{first, samplePatient} {
+		if err := sim.Seed(patientSeed(id, n)); err != nil {
+			return nil, nil, 0, err
+		}
+		tap.reset()
+		if err := push(ctx, e, r.form(-1-n, id)); err != nil {
+			return nil, nil, 0, err
+		}
+		if err := e.Settle(ctx, 30*time.Second); err != nil {
+			return nil, nil, 0, err
+		}
+	}
+	list, err := l.Deliveries(ctx, ledger.Filter{})
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	for _, d := range list {
+		if d.State != ledger.Done {
+			return nil, nil, 0, fmt.Errorf("the sample delivery is %s: %s", d.State, d.Reason)
+		}
+	}
+	return tap.log, metadata(tap.log), list[0].Calls, nil
+}
+
+// metadata are the ids in paths that are the same for every delivery: all but
+// those of the sample patient's own rows, which stand behind hers.
+func metadata(log []exchange) map[string]bool {
+	out := map[string]bool{}
+	for _, x := range log {
+		path, _, _ := strings.Cut(x.path, "?")
+		if strings.Contains(path, samplePatient) {
+			continue
+		}
+		for _, id := range uuidPattern.FindAllString(path, -1) {
+			out[id] = true
+		}
+	}
+	return out
+}
+
+// tap records what goes through.
+type tap struct {
+	next http.Handler
+	mu   sync.Mutex
+	log  []exchange
+}
+
+func (t *tap) reset() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.log = nil
+}
+
+func (t *tap) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	rec := httptest.NewRecorder()
+	t.next.ServeHTTP(rec, r)
+	t.mu.Lock()
+	t.log = append(t.log, exchange{r.Method, r.URL.RequestURI(), body, rec.Code, rec.Body.Bytes()})
+	t.mu.Unlock()
+	for k, v := range rec.Header() {
+		w.Header()[k] = v
+	}
+	w.WriteHeader(rec.Code)
+	_, _ = w.Write(rec.Body.Bytes())
+}
+
+// loop sends the same requests with nothing around them.
+func (r *rig) loop(ctx context.Context, target *stub, exchanges []exchange, run *Run) error {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost = max(64, r.Concurrency)
+	client := &http.Client{Transport: transport}
+	defer transport.CloseIdleConnections()
+	once := func() error {
+		for _, x := range exchanges {
+			req, err := http.NewRequestWithContext(ctx, x.method, target.url+x.path, bytes.NewReader(x.body))
+			if err != nil {
+				return err
+			}
+			req.Header.Set("Content-Type", "application/json")
+			req.SetBasicAuth("admin", "Admin123")
+			resp, err := client.Do(req)
+			if err != nil {
+				return err
+			}
+			if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+				return err
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode >= 300 {
+				return fmt.Errorf("%s %s: %d", x.method, x.path, resp.StatusCode)
+			}
+		}
+		return nil
+	}
+	cpu, began := cpuTime(), time.Now()
+	if err := parallel(r.Concurrency, r.Deliveries, func(int) error { return once() }); err != nil {
+		return err
+	}
+	run.LoopPerSecond = float64(r.Deliveries) / time.Since(began).Seconds()
+	run.LoopCPUMillis = float64((cpuTime() - cpu).Microseconds()) / 1000 / float64(r.Deliveries)
+	return nil
+}
+
+// parallel does n things with c workers.
+func parallel(c, n int, do func(i int) error) error {
+	var next atomic.Int64
+	var group sync.WaitGroup
+	errs := make(chan error, c)
+	for range c {
+		group.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= n {
+					return
+				}
+				if err := do(i); err != nil {
+					errs <- err
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	close(errs)
+	return <-errs
+}
+
+// kiungo pushes the forms through intake and waits until all are done.
+func (r *rig) kiungo(ctx context.Context, target *stub, run *Run) error {
+	e, l, err := r.open(ctx, "run", target.url, nil)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	defer e.Stop()
+	// Warm: metadata is read once, connections are there.
+	if err := push(ctx, e, r.form(1_000_000_000, patientOf(1_000_000_000))); err != nil {
+		return err
+	}
+	if err := e.Settle(ctx, 30*time.Second); err != nil {
+		return err
+	}
+	if err := r.backlog(ctx, e, l); err != nil {
+		return err
+	}
+	runtime.GC()
+	peak := watchPeak()
+	before := target.seen.Load()
+	cpu, began := cpuTime(), time.Now()
+	if err := parallel(r.Concurrency, r.Deliveries, func(i int) error { return push(ctx, e, r.form(i, patientOf(i))) }); err != nil {
+		return err
+	}
+	if err := r.allDone(ctx, l); err != nil {
+		return err
+	}
+	took := time.Since(began)
+	run.DeliveriesPerSecond = float64(r.Deliveries) / took.Seconds()
+	run.CPUMillis = float64((cpuTime() - cpu).Microseconds()) / 1000 / float64(r.Deliveries)
+	run.PeakMB = peak()
+	if sent := int(target.seen.Load() - before); sent != r.Deliveries*run.Requests {
+		return fmt.Errorf("%d requests were sent for %d deliveries, not %d each: the runs are not alike", sent, r.Deliveries, run.Requests)
+	}
+	return nil
+}
+
+// allDone waits for the last delivery's end.
+func (r *rig) allDone(ctx context.Context, l ledger.Ledger) error {
+	for {
+		counts, err := l.Counts(ctx)
+		if err != nil {
+			return err
+		}
+		var done, other int64
+		for _, c := range counts {
+			switch c.State {
+			case ledger.Done:
+				done += c.N
+			case ledger.Held, ledger.HalfUndone, ledger.Undone, ledger.Refused, ledger.Skipped:
+				other += c.N
+			}
+		}
+		if done >= int64(r.Deliveries)+1 {
+			return nil
+		}
+		if other > 0 {
+			list, _ := l.Deliveries(ctx, ledger.Filter{States: []ledger.State{ledger.Held, ledger.HalfUndone, ledger.Undone, ledger.Refused, ledger.Skipped}, Limit: 1})
+			return fmt.Errorf("a delivery is %s: %s", list[0].State, list[0].Reason)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// backlog fills the ledger with deliveries that wait for a system that is down.
+func (r *rig) backlog(ctx context.Context, e *engine.Engine, l ledger.Ledger) error {
+	if r.Waiting == 0 {
+		return nil
+	}
+	return fillBacklog(ctx, e, l, r)
+}
+
+func patientSeed(id string, n int) []byte {
+	base := fmt.Sprintf("10000%d", n)
+	check, _ := checkdigit.ModN(base, "0123456789ACDEFGHJKLMNPRTUVWXY")
+	doc, err := json.Marshal(map[string]any{"patients": []any{map[string]any{
+		"person": map[string]any{"uuid": id, "gender": "M", "birthdate": "1990-01-01",
+			"names":     []any{map[string]any{"givenName": "Other", "familyName": "Name", "preferred": true}},
+			"addresses": []any{map[string]any{"cityVillage": "Elsewhere", "preferred": true}}},
+		"identifiers": []any{map[string]any{"identifier": base + string(check), "identifierType": "05a29f94-c0ed-11e2-94be-8c13b969e334",
+			"location": "8d6c993e-c2cc-11de-8d13-0010c6dffd0f", "preferred": true}},
+	}}})
+	if err != nil {
+		panic(err) // strings only
+	}
+	return doc
+}

@@ -1,0 +1,148 @@
+package invariants
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"github.com/kiungo-health/kiungo/internal/ledger"
+)
+
+var errKilled = errors.New("killed by the test")
+
+// killer kills the ledger, as a kill of the process would, at the n-th point
+// of a commit (two for each commit), from 1.
+type killer struct {
+	at   int64
+	seen atomic.Int64
+	stop context.CancelFunc // what waits for the killed one waits no more
+}
+
+func (k *killer) fault(string) error {
+	if k.seen.Add(1) == k.at {
+		k.stop()
+		return errKilled
+	}
+	return nil
+}
+
+func (k *killer) struck() bool { return k.seen.Load() >= k.at }
+
+// undisturbed is the end of a workload when nothing fails: of all systems, and
+// how many deliveries there were.
+func undisturbed(t *testing.T, forms func() []form) (state map[string]string, changes int) {
+	t.Helper()
+	bubble(t, func(w *world) {
+		w.start()
+		w.run(forms()...)
+		w.check(forms())
+		state, changes = undrawn(w.state()), w.allChanges()
+	})
+	return state, changes
+}
+
+// check is the law of accounts at rest: every acknowledged form has its
+// delivery, each is done or gave way to a newer version of its document, and
+// the counts balance.
+func (w *world) check(forms []form) {
+	w.t.Helper()
+	byState := map[ledger.State]int64{}
+	docs := map[string]int{}
+	for _, d := range w.deliveries() {
+		byState[d.State]++
+		docs[d.Doc]++
+		if d.State != ledger.Done && d.State != ledger.Superseded {
+			w.t.Errorf("delivery %d (%s) is %s %s %s: %s", d.ID, d.Flow, d.State, d.BlockedOn, d.BlockedBy, d.Reason)
+		}
+	}
+	for _, f := range forms {
+		docs[f.id]--
+	}
+	for doc, n := range docs {
+		if n != 0 {
+			w.t.Errorf("document %s has %+d deliveries more than versions were acknowledged", doc, n)
+		}
+	}
+	counts, err := w.ledger.Counts(w.t.Context())
+	w.must(err)
+	for _, c := range counts {
+		byState[c.State] -= c.N
+	}
+	for s, n := range byState {
+		if n != 0 {
+			w.t.Errorf("%d deliveries are %s beyond those counted", n, s)
+		}
+	}
+}
+
+// withRestarts runs a workload in which the ledger may be killed at any commit;
+// what was not acknowledged is sent again, as CommCare does.
+func (w *world) withRestarts(k *killer, forms []form) {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(w.t.Context())
+	defer cancel()
+	w.fault, k.stop = k.fault, cancel
+	for w.open() != nil { // killed while it opened
+		w.stop()
+	}
+	for i := 0; i < len(forms); {
+		if w.push(forms[i].body()) {
+			i++
+			continue
+		}
+		w.restart()
+	}
+	if err := w.engine.Settle(ctx, patience); err != nil && ctx.Err() == nil {
+		w.t.Fatal(err)
+	}
+	if ctx.Err() != nil {
+		w.restart()
+		w.settle()
+	}
+}
+
+func (w *world) restart() {
+	w.t.Helper()
+	for {
+		w.stop()
+		if w.restarts++; w.restarts > 50 {
+			w.t.Fatal("it does not come to rest after 50 restarts")
+		}
+		if w.open() == nil {
+			return
+		}
+	}
+}
+
+// TestAccounted kills the ledger before and after every commit of a small
+// workload: nothing is lost, nothing happens twice or half, lanes stay in order.
+func TestAccounted(t *testing.T) {
+	want, _ := undisturbed(t, few)
+	step := 1
+	if testing.Short() {
+		step = 7
+	}
+	for at := 1; ; at += step {
+		struck := false
+		t.Run(fmt.Sprintf("point %d", at), func(t *testing.T) {
+			bubble(t, func(w *world) {
+				k := &killer{at: int64(at)}
+				forms := few()
+				w.submit(forms...)
+				w.withRestarts(k, forms)
+				struck = k.struck()
+				w.check(forms)
+				w.same("after a kill", want, undrawn(w.state()))
+			})
+		})
+		if !struck {
+			t.Logf("%d points", at-1)
+			if at < 40 {
+				t.Errorf("only %d commits were met: the workload is too small", at/2)
+			}
+			return
+		}
+	}
+}

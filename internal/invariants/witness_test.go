@@ -1,0 +1,171 @@
+package invariants
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/kiungo-health/kiungo/internal/ledger"
+	"github.com/kiungo-health/kiungo/internal/simulate"
+)
+
+// witness stands before every simulator and looks at each changing request as
+// it arrives: whether its intent is durable, whether its epoch is not behind,
+// and whether it is alone in its lane and on its record.
+type witness struct {
+	w *world
+
+	mu     sync.Mutex
+	wrong  []string
+	epochs map[int64]int64      // by lane, the newest seen
+	first  map[int64]int64      // by lane, the newest receive number that wrote
+	begun  map[int64]bool       // deliveries that have written
+	flying map[string][]*flight // by lane and by record
+	seen   int
+	before func(host string, r *http.Request) // told of each changing request
+}
+
+type flight struct {
+	ctx  context.Context
+	call string
+}
+
+func newWitness(w *world) *witness {
+	return &witness{w: w, epochs: map[int64]int64{}, first: map[int64]int64{}, begun: map[int64]bool{}, flying: map[string][]*flight{}}
+}
+
+func (x *witness) faults() []string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Clone(x.wrong)
+}
+
+func (x *witness) blame(format string, args ...any) {
+	x.wrong = append(x.wrong, fmt.Sprintf(format, args...))
+}
+
+// callID is the header Kiungo-Call, taken apart.
+type callID struct {
+	delivery, plan int64
+	call           string
+	epoch          int64
+}
+
+func parseCall(s string) (c callID, ok bool) {
+	parts := strings.Split(s, "/")
+	if len(parts) != 4 {
+		return c, false
+	}
+	var err [3]error
+	c.delivery, err[0] = strconv.ParseInt(parts[0], 10, 64)
+	c.plan, err[1] = strconv.ParseInt(parts[1], 10, 64)
+	c.epoch, err[2] = strconv.ParseInt(parts[3], 10, 64)
+	c.call = parts[2]
+	return c, err[0] == nil && err[1] == nil && err[2] == nil
+}
+
+func (x *witness) wrap(host string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if x.before != nil {
+			x.before(host, r)
+		}
+		defer x.land(x.look(host, r))
+		next.ServeHTTP(w, r)
+	})
+}
+
+// look checks a request, and gives what it occupies until it lands.
+func (x *witness) look(host string, r *http.Request) (*flight, []string) {
+	text := r.Header.Get(simulate.CallHeader)
+	c, ok := parseCall(text)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.seen++
+	if !ok {
+		x.blame("%s: %s %s came without a call's id (%q)", host, r.Method, r.URL.Path, text)
+		return nil, nil
+	}
+	l := x.w.ledger
+	if l == nil {
+		x.blame("call %s came while Kiungo was stopped", text)
+		return nil, nil
+	}
+	d, err := l.Delivery(context.Background(), c.delivery)
+	if err != nil {
+		return nil, nil // killed meanwhile: nothing can be asked
+	}
+	x.intentFirst(text, c, d)
+	f := &flight{r.Context(), text}
+	keys := []string{fmt.Sprintf("lane %d", d.LaneID)}
+	if r.URL.Path != "" && !isCollection(r.URL.Path) {
+		keys = append(keys, host+r.URL.Path)
+	}
+	for _, k := range keys {
+		for _, other := range x.flying[k] {
+			if other.ctx.Err() == nil {
+				x.blame("call %s came while %s was under way, both on %s", text, other.call, k)
+			}
+		}
+		x.flying[k] = append(x.flying[k], f)
+	}
+	return f, keys
+}
+
+// isCollection tells the addresses at which records are made: many at a time.
+func isCollection(path string) bool {
+	last := path[strings.LastIndexByte(path, '/')+1:]
+	return len(last) < 30
+}
+
+func (x *witness) land(f *flight, keys []string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, k := range keys {
+		x.flying[k] = slices.DeleteFunc(x.flying[k], func(o *flight) bool { return o == f })
+	}
+}
+
+// intentFirst checks that the journal knew of this call before it was sent.
+func (x *witness) intentFirst(text string, c callID, d *ledger.Work) {
+	if int64(d.Delivery.PlanNo) != c.plan {
+		x.blame("call %s is of plan %d, the journal is at plan %d", text, c.plan, d.Delivery.PlanNo)
+		return
+	}
+	state := ""
+	for _, s := range d.Journal {
+		if s.Epoch > c.epoch {
+			x.blame("call %s was sent although epoch %d has written", text, s.Epoch)
+		}
+		switch {
+		case s.Call == c.call && (s.Kind == ledger.StepIntent || s.Kind == ledger.StepUndo):
+			state = "intended"
+		case s.Call == c.call && s.Kind != ledger.StepNote:
+			state = string(s.Kind)
+		}
+		if s.Intent == c.call {
+			state = "intended"
+		}
+	}
+	if state != "intended" {
+		x.blame("call %s was sent, and the journal says of it: %q", text, state)
+	}
+	if e := x.epochs[d.LaneID]; c.epoch < e {
+		x.blame("call %s came after epoch %d of its lane", text, e)
+	}
+	x.epochs[d.LaneID] = c.epoch
+	if !x.begun[c.delivery] {
+		x.begun[c.delivery] = true
+		if d.Delivery.Seq <= x.first[d.LaneID] {
+			x.blame("call %s is the first of receive number %d, after that of %d in the same lane", text, d.Delivery.Seq, x.first[d.LaneID])
+		}
+		x.first[d.LaneID] = d.Delivery.Seq
+	}
+}

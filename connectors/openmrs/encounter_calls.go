@@ -41,7 +41,8 @@ func (k *encounterKind) create(ctx context.Context, do call.Doer, c connector.Ch
 	p := k.planner("Encounter", c)
 	b := newBody()
 	b.set("uuid", c.ID)
-	for path, theirs := range encounterProperties {
+	for _, path := range keysOf(encounterProperties) {
+		theirs := encounterProperties[path]
 		if v, ok := c.Write[path]; ok && !record.Empty(v) {
 			b.set(theirs, k.wire(path, v))
 		}

@@ -201,7 +201,8 @@ func (k *encounterKind) changeObs(ctx context.Context, do call.Doer, p *planner,
 	pre := before(p.c.Found, write)
 	name := p.name(obsName("obs", path))
 	b, back, restore := newBody(), newBody(), map[string]string{}
-	for field, v := range write {
+	for _, field := range write.Paths() {
+		v := write[field]
 		property := field[strings.LastIndexByte(field, '/')+1:]
 		old := pre[field]
 		if record.Empty(old) {

@@ -136,8 +136,8 @@ func (k *obsKind) isMeant(o wireObs, wanted record.Fields) bool {
 // Canon checks a wanted observation by the rules of its concept.
 func (k *obsKind) Canon(ctx context.Context, do call.Doer, wanted map[string]any) (record.Fields, []connector.Problem, error) {
 	c := newCanoner()
-	for name, v := range wanted {
-		var err error
+	for _, name := range keysOf(wanted) { // in an order, so that the requests are in one
+		v, err := wanted[name], error(nil)
 		switch name {
 		case "patient", "person":
 			c.ref("patient", "openmrs/Patient", v)
@@ -202,7 +202,8 @@ func (k *obsKind) Calls(ctx context.Context, do call.Doer, c connector.Change) (
 	case c.Found == nil:
 		b := newBody()
 		b.set("uuid", c.ID)
-		for path, theirs := range obsProperties {
+		for _, path := range keysOf(obsProperties) {
+			theirs := obsProperties[path]
 			v, ok := c.Write[path]
 			if !ok || record.Empty(v) {
 				if path == "patient" || path == "concept" || path == "at" || path == "value" {
@@ -256,7 +257,8 @@ func (k *obsKind) update(ctx context.Context, do call.Doer, p *planner) ([]call.
 	pre := before(p.c.Found, write)
 	name := p.name("update")
 	b, back, restore := newBody(), newBody(), map[string]string{}
-	for path, v := range write {
+	for _, path := range write.Paths() {
+		v := write[path]
 		theirs := obsProperties[path]
 		next, err := k.wire(ctx, do, concept, path, v)
 		if err != nil {

@@ -16,8 +16,8 @@ import (
 // clinic gets one clear message instead of a 500.
 func (k *patientKind) Canon(ctx context.Context, do call.Doer, wanted map[string]any) (record.Fields, []connector.Problem, error) {
 	c := newCanoner()
-	for name, v := range wanted {
-		var err error
+	for _, name := range keysOf(wanted) { // in an order, so that the requests are in one
+		v, err := wanted[name], error(nil)
 		switch name {
 		case "name":
 			c.texts("name", v, func(n string) bool { return nameField(n) != "" }, 50)
@@ -94,7 +94,8 @@ func (c *canoner) texts(path string, v any, known func(string) bool, longest int
 		}
 		return
 	}
-	for n, v := range m {
+	for _, n := range keysOf(m) {
+		v := m[n]
 		if !known(n) {
 			c.problem(path+"/"+n, "field", "is not a field of %s", path)
 			continue
@@ -167,7 +168,8 @@ func (k *patientKind) identifiers(ctx context.Context, do call.Doer, c *canoner,
 		}
 		return nil
 	}
-	for name, v := range m {
+	for _, name := range keysOf(m) {
+		v := m[name]
 		t, err := k.meta.identifierType(ctx, do, name)
 		if unknown(err) {
 			c.problem("identifiers/"+name, "metadata", "the identifier type %q is %v", name, err)
@@ -215,7 +217,8 @@ func (k *patientKind) attributes(ctx context.Context, do call.Doer, c *canoner, 
 		}
 		return nil
 	}
-	for name, v := range m {
+	for _, name := range keysOf(m) {
+		v := m[name]
 		t, err := k.meta.attributeType(ctx, do, name)
 		if unknown(err) {
 			c.problem("attributes/"+name, "metadata", "the person attribute type %q is %v", name, err)

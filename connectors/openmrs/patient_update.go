@@ -115,8 +115,8 @@ func (k *patientKind) row(p *planner, r rowChange) {
 	row := p.c.Found.Rows[r.path]
 	name := p.name(r.name)
 	b := newBody()
-	for n, v := range r.fixed {
-		b.set(n, v)
+	for _, n := range keysOf(r.fixed) {
+		b.set(n, r.fixed[n])
 	}
 	c := call.Call{Name: name, Reversal: call.Exact, Check: k.check(p.c.ID, r.path, settled(write), pre)}
 	switch {
@@ -130,9 +130,9 @@ func (k *patientKind) row(p *planner, r rowChange) {
 		c.Undo = &call.Undo{Request: again.post(r.under)}
 	case row == "":
 		c.About, c.Repeat = "add the "+r.about, call.Findable
-		for n, v := range r.old {
+		for _, n := range keysOf(r.old) {
 			if n != r.property {
-				b.set(n, v)
+				b.set(n, r.old[n])
 			}
 		}
 		b.set(r.property, r.value)
@@ -217,7 +217,8 @@ func (k *patientKind) object(p *planner, o objectChange) {
 	name := p.name(o.name)
 	c := call.Call{Name: name, Reversal: call.Exact, Check: k.check(p.c.ID, "", settled(o.write), pre)}
 	b := newBody()
-	for path, theirs := range o.theirs {
+	for _, path := range keysOf(o.theirs) {
+		theirs := o.theirs[path]
 		b.set(theirs, wired(o.wire, theirs, o.write[path]))
 	}
 	if o.row == "" {
@@ -233,7 +234,8 @@ func (k *patientKind) object(p *planner, o objectChange) {
 		return
 	}
 	back, restore := newBody(), map[string]string{}
-	for path, theirs := range o.theirs {
+	for _, path := range keysOf(o.theirs) {
+		theirs := o.theirs[path]
 		old := pre[path]
 		if record.Empty(old) {
 			old = record.Clear{}

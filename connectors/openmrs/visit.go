@@ -219,8 +219,8 @@ func (s *System) metaRef(ctx context.Context, do call.Doer, resource string, v a
 // Canon checks a wanted visit.
 func (k *visitKind) Canon(ctx context.Context, do call.Doer, wanted map[string]any) (record.Fields, []connector.Problem, error) {
 	c := newCanoner()
-	for name, v := range wanted {
-		var err error
+	for _, name := range keysOf(wanted) { // in an order, so that the requests are in one
+		v, err := wanted[name], error(nil)
 		switch name {
 		case "patient":
 			c.ref(name, "openmrs/Patient", v)

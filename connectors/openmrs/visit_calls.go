@@ -45,7 +45,8 @@ func (k *visitKind) Calls(ctx context.Context, do call.Doer, c connector.Change)
 var visitProperties = map[string]string{"type": "visitType", "location": "location", "start": "startDatetime", "stop": "stopDatetime", "patient": "patient"}
 
 func (k *visitKind) fill(ctx context.Context, do call.Doer, b *body, c connector.Change) error {
-	for path, theirs := range visitProperties {
+	for _, path := range keysOf(visitProperties) {
+		theirs := visitProperties[path]
 		if v, ok := c.Write[path]; ok && !record.Empty(v) {
 			b.set(theirs, k.wire(path, v))
 		}
@@ -104,7 +105,8 @@ func (p *planner) change(u changeOf) {
 	}
 	pre := before(p.c.Found, u.write)
 	b, back, restore := newBody(), newBody(), map[string]string{}
-	for path, theirs := range u.theirs {
+	for _, path := range keysOf(u.theirs) {
+		theirs := u.theirs[path]
 		b.set(theirs, u.wire(path, u.write[path]))
 		old := pre[path]
 		if record.Empty(old) {

@@ -126,6 +126,10 @@ func (c *Call) Reversed(o Observed, outputs Known) Reverse {
 	var ours, theirs []string
 	for _, path := range want.Paths() {
 		if record.Same(want[path], pre[path]) {
+			// We wrote it as it was; what a person made of it since is theirs.
+			if !record.Same(o.Fields[path], pre[path]) {
+				theirs = append(theirs, path)
+			}
 			continue
 		}
 		if record.Same(o.Fields[path], want[path]) || record.Unknown(want[path]) {

@@ -3,6 +3,7 @@ package lane
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,8 +42,8 @@ func TestRungLaneRunsAtOnce(t *testing.T) {
 			m.add(job{lane: int64(n % 2), n: n, took: time.Second})
 		}
 		time.Sleep(3*time.Second + time.Millisecond)
-		if m.left() != 0 || m.lateness > 0 {
-			t.Errorf("%d left, %v late", m.left(), m.lateness)
+		if _, late := m.seen(); m.left() != 0 || late > 0 {
+			t.Errorf("%d left, %v late", m.left(), late)
 		}
 		if err := stop(); err != nil {
 			t.Error(err)
@@ -96,8 +97,8 @@ func TestBusyLaneStepsBackForOthers(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		m.add(job{lane: 2, n: 1000, took: time.Second})
 		time.Sleep(6*time.Second + 10*time.Millisecond)
-		if len(m.ran) != 6 || m.ran[5].lane != 2 {
-			t.Errorf("ran %v", m.ran)
+		if ran, _ := m.seen(); len(ran) != 6 || ran[5].lane != 2 {
+			t.Errorf("ran %v", ran)
 		}
 		m.add(job{lane: 3, n: 2000, took: time.Second})
 		time.Sleep(time.Minute)
@@ -121,8 +122,8 @@ func TestSlowLaneStepsBackByTime(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		m.add(job{lane: 2, n: 1000, took: time.Second})
 		time.Sleep(41*time.Second + 10*time.Millisecond)
-		if len(m.ran) != 3 || m.ran[2].lane != 2 {
-			t.Errorf("ran %v", m.ran)
+		if ran, _ := m.seen(); len(ran) != 3 || ran[2].lane != 2 {
+			t.Errorf("ran %v", ran)
 		}
 		stop()
 		m.check(t)
@@ -221,16 +222,16 @@ func TestFailingLedgerIsAskedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		f := &failing{m, time.Now().Add(time.Minute)}
-		logged := 0
-		d := New(f, m.run, Options{Log: func(string) { logged++ }})
+		var logged atomic.Int64
+		d := New(f, m.run, Options{Log: func(string) { logged.Add(1) }})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
-		go func() { done <- d.Run(ctx) }()
 		m.onDue = d.Ring
+		go func() { done <- d.Run(ctx) }()
 		m.add(job{lane: 1, n: 1})
 		time.Sleep(time.Minute + 2*time.Second)
-		if m.left() != 0 || logged == 0 || logged > 400 {
-			t.Errorf("%d left, %d lines logged", m.left(), logged)
+		if n := logged.Load(); m.left() != 0 || n == 0 || n > 400 {
+			t.Errorf("%d left, %d lines logged", m.left(), n)
 		}
 		cancel()
 		<-done

@@ -149,3 +149,10 @@ func (m *memory) left() int {
 	}
 	return n
 }
+
+// seen gives what ran so far, and the lateness.
+func (m *memory) seen() ([]job, time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.ran), m.lateness
+}

@@ -144,7 +144,7 @@ func (p *planner) withdraw(ctx context.Context) error {
 		if kind == nil {
 			return fmt.Errorf("system %s has no record kind %s", m.System, m.Kind)
 		}
-		found, err := kind.Find(ctx, target.Do, connector.Query{Made: m.ID, At: p.plan.Event})
+		found, err := kind.Find(ctx, target.Do, connector.Query{Made: m.ID, Base: m.Fields, At: p.plan.Event})
 		if err != nil {
 			return fmt.Errorf("find %s in %s: %w", m.Record, m.System, err)
 		}

@@ -40,14 +40,7 @@ func Order(calls []call.Call, needs map[string][]string) ([]call.Call, error) {
 	for len(left) > 0 {
 		pick := -1
 		for pos, i := range left {
-			if !ready(i) {
-				continue
-			}
-			if undoable(calls[i]) {
-				pick = pos
-				break
-			}
-			if pick < 0 {
+			if ready(i) && (pick < 0 || lateness(calls[i]) < lateness(calls[left[pick]])) {
 				pick = pos
 			}
 		}
@@ -62,6 +55,14 @@ func Order(calls []call.Call, needs map[string][]string) ([]call.Call, error) {
 	return out, nil
 }
 
-func undoable(c call.Call) bool {
-	return c.Reversal == call.Exact || c.Reversal == call.Covers
+// lateness ranks calls: what can be undone, what leaves something harmless
+// behind, what is final.
+func lateness(c call.Call) int {
+	switch c.Reversal {
+	case call.Final:
+		return 2
+	case call.Leftover:
+		return 1
+	}
+	return 0
 }

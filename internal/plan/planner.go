@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -273,7 +274,7 @@ func (p *planner) canon(ctx context.Context, rec *flow.Record, kind connector.Ki
 	for _, part := range []struct {
 		nested map[string]any
 		into   *record.Fields
-	}{{want.Set, &set}, {want.New, &fresh}} {
+	}{{want.Set, &set}, {givenOnce(kind.Spec(), want), &fresh}} {
 		if len(part.nested) == 0 {
 			continue
 		}
@@ -295,6 +296,45 @@ func (p *planner) canon(ctx context.Context, rec *flow.Record, kind connector.Ki
 	return nil, nil, &Stop{State: ledger.Held, Code: "value", Field: rec.Name + "." + first.Field,
 		Cause:  fmt.Sprintf("%s: %s.%s (%s)", p.Flow.Name, rec.Name, first.Field, first.Rule),
 		Reason: t.System.Name() + " would refuse this: " + strings.Join(texts, "; ")}
+}
+
+// givenOnce is what a record is given when it is made: what the flow lists
+// under new, and those of find's criteria that are fields too (a visit's
+// patient is whose visit is looked for, and whose is made).
+func givenOnce(spec *connector.KindSpec, want *flow.Wanted) map[string]any {
+	if want.Lookup || len(want.Find.Top) == 0 {
+		return want.New
+	}
+	out := maps.Clone(want.New)
+	for _, f := range spec.Fields {
+		v, ok := want.Find.Top[f.Name]
+		_, set := want.Set[f.Name]
+		_, fresh := want.New[f.Name]
+		if !ok || set || fresh {
+			continue
+		}
+		if out == nil {
+			out = map[string]any{}
+		}
+		out[f.Name] = v
+	}
+	return out
+}
+
+// underNew names the wanted fields that refer to records made by this plan.
+func underNew(want *flow.Wanted) map[string]bool {
+	var out map[string]bool
+	for _, part := range []map[string]any{want.Set, want.New, want.Find.Top} {
+		for name, v := range part {
+			if ref, ok := v.(record.Ref); ok && ref.New {
+				if out == nil {
+					out = map[string]bool{}
+				}
+				out[name] = true
+			}
+		}
+	}
+	return out
 }
 
 func (p *planner) madeOf(rec *flow.Record) *ledger.Made {
@@ -323,8 +363,9 @@ func (p *planner) find(ctx context.Context, rec *flow.Record, kind connector.Kin
 		derived = KeyedID(t.System.Name(), rec.Kind, want.Key, generation)
 	}
 	q := connector.Query{ID: derived, By: want.Find.Criteria(), Wanted: union(fresh, set), At: p.plan.Event}
+	q.New = underNew(want)
 	if made != nil && !made.Gone {
-		q.Made = made.ID
+		q.Made, q.Base = made.ID, made.Fields
 	}
 	if kind.Spec().Person && p.person != "" {
 		links, err := p.Memory.Links(ctx, p.person)

@@ -97,7 +97,7 @@ func (b *Book) Apply(s ledger.Step) error {
 		}
 	}
 	if s.Kind == ledger.StepBack {
-		b.Back, b.Why = true, d.Reason
+		b.Back, b.Why, b.Field = true, d.Reason, d.Field
 		return b.intent(s)
 	}
 	if s.Kind == ledger.StepAgain {

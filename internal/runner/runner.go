@@ -317,6 +317,9 @@ func (x *execution) send(ctx context.Context, i int) error {
 		}
 		fallthrough
 	case call.Refusal:
+		if refused.Traces && x.onRefused(c) == "undo" {
+			return x.traces(ctx, i, refused)
+		}
 		return x.write(ctx, ledger.StepRefused, i, answerData{Reason: refused.System + ": " + refused.Reason, Field: refused.Field})
 	case call.Queued:
 		outputs, err := c.Collect(answer)
@@ -329,6 +332,35 @@ func (x *execution) send(ctx context.Context, i int) error {
 	}
 	// The outcome is unknown: ask before anything else.
 	return x.write(ctx, ledger.StepUnknown, i, answerData{})
+}
+
+func (x *execution) onRefused(c *call.Call) string {
+	if r := x.plan.Record(c.Record); r != nil && r.OnRefused != "" {
+		return r.OnRefused
+	}
+	return "undo"
+}
+
+// traces handles a refusal that may have been written all the same: the
+// delivery turns back, and the call is verified before it is left alone.
+func (x *execution) traces(ctx context.Context, i int, refused *call.Error) error {
+	unknown := ledger.Step{N: x.book.Lines + 1, Kind: ledger.StepUnknown, Call: x.plan.Calls[i].Name, Epoch: x.w.Epoch}
+	if err := x.Ledger.Step(ctx, x.w, unknown); err != nil {
+		return err
+	}
+	if err := x.book.Apply(unknown); err != nil {
+		return err
+	}
+	data, err := json.Marshal(answerData{Reason: refused.System + ": " + refused.Reason, Field: refused.Field})
+	if err != nil {
+		return err
+	}
+	back := ledger.Step{N: x.book.Lines + 1, Kind: ledger.StepBack, Data: data, Epoch: x.w.Epoch}
+	if err := x.Ledger.Step(ctx, x.w, back); err != nil {
+		return err
+	}
+	x.announced = ""
+	return x.book.Apply(back)
 }
 
 // notSent puts the call back to planned, and stops for now.

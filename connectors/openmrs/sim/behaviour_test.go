@@ -219,3 +219,45 @@ func BenchmarkForm(b *testing.B) {
 		ask(b, s, "POST", "/encounter", `{"patient":"`+p+`","encounterType":"Vitals","encounterDatetime":"2024-06-03T09:20:00.000+0300","obs":[{"concept":"CIEL:5089","value":60}]}`)
 	}
 }
+
+// TestTheClerkIsAnotherUser: what a person of the clinic does carries her name,
+// and neither wrong passwords nor missing privileges of the integration stop her.
+func TestTheClerkIsAnotherUser(t *testing.T) {
+	s := newServer(t, `{"missing":["Delete Patients"]}`, base2024)
+	const clerk = "Basic Y2xlcms6Q2xlcmsxMjM=" // clerk:Clerk123
+	for range 9 {
+		ask(t, s, "GET", "/session", nil, "Authorization", "Basic YWRtaW46d3Jvbmc=")
+	}
+	audit := func(path string) map[string]any {
+		t.Helper()
+		got := must(t, ask(t, s, "GET", path+"?v=full", nil, "Authorization", clerk), 200).(map[string]any)
+		out := map[string]any{}
+		for name, v := range got["auditInfo"].(map[string]any) {
+			if m, ok := v.(map[string]any); ok {
+				out[name] = m["display"]
+			}
+		}
+		return out
+	}
+	must(t, ask(t, s, "POST", "/person/"+jane, `{"birthdate":"1988-05-19"}`, "Authorization", clerk), 200)
+	if got := audit("/person/" + jane); got["creator"] != "admin" || got["changedBy"] != "clerk" {
+		t.Errorf("changed: %v", got)
+	}
+	must(t, ask(t, s, "POST", "/encounter", `{"uuid":"e","patient":"`+jane+`","encounterType":"Vitals","encounterDatetime":"2024-06-03T09:20:00.000+0300","obs":[{"uuid":"o","concept":"CIEL:5089","value":60}]}`, "Authorization", clerk), 201)
+	next := must(t, ask(t, s, "POST", "/obs/o", `{"value":61}`, "Authorization", clerk), 200).(map[string]any)
+	for path, by := range map[string]string{"/encounter/e": "creator", "/obs/" + next["uuid"].(string): "creator", "/obs/o": "voidedBy"} {
+		if got := audit(path); got[by] != "clerk" {
+			t.Errorf("%s: %v", path, got)
+		}
+	}
+	must(t, ask(t, s, "DELETE", "/patient/"+jane, nil, "Authorization", clerk), 204)
+	if got := audit("/patient/" + jane); got["voidedBy"] != "clerk" {
+		t.Errorf("voided: %v", got)
+	}
+	if w := ask(t, s, "GET", "/patient/"+jane, nil, "Authorization", "Basic Y2xlcms6d3Jvbmc="); w.Code != 401 { // clerk:wrong
+		t.Errorf("wrong password: HTTP %d", w.Code)
+	}
+	if w := ask(t, s, "GET", "/patient/"+jane, nil); w.Code != 401 {
+		t.Errorf("admin is not locked: HTTP %d", w.Code)
+	}
+}

@@ -96,7 +96,7 @@ func (s *Server) update(req *request) (*result, *failure) {
 	if t == thing(nil) {
 		return nil, unsupported()
 	}
-	t.about().changed = s.stored(s.now())
+	s.touch(t)
 	return s.one(req, t, http.StatusOK)
 }
 

@@ -255,7 +255,7 @@ func (s *Server) updateEncounter(e *encounter, m map[string]any) *failure {
 		return onClass("patient", "Encounter")
 	}
 	was := *e
-	made, f := s.setEncounter(e, m, &request{user: e.creator})
+	made, f := s.setEncounter(e, m, &request{user: s.actor})
 	if f == nil {
 		f = s.checkEncounter(e)
 	}

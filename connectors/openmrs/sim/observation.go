@@ -258,7 +258,7 @@ func (s *Server) updateObs(o *obs, m map[string]any) (thing, *failure) {
 		return nil, f
 	}
 	next := *o
-	next.base = s.newBase("obs", &request{user: o.creator}, "", nil)
+	next.base = s.newBase("obs", &request{user: s.actor}, "", nil)
 	next.status = "AMENDED"
 	next.members = slices.Clone(o.members)
 	if v, ok := m["obsDatetime"]; ok {
@@ -278,7 +278,7 @@ func (s *Server) updateObs(o *obs, m map[string]any) (thing, *failure) {
 	s.seq++
 	members := o.members
 	o.members = nil // they go on in the new one
-	s.void(o, o.creator, "", s.seq)
+	s.void(o, s.actor, "", s.seq)
 	o.members = members
 	for _, kid := range next.members {
 		kid.group = &next

@@ -353,7 +353,7 @@ func (s *Server) updatePerson(who *person, m map[string]any) *failure {
 		}
 		return f
 	}
-	who.changed = s.stored(s.now())
+	s.touch(who)
 	s.reindex(who)
 	return nil
 }
@@ -366,7 +366,7 @@ func (s *Server) replaceNames(who *person, list []any) *failure {
 		if !ok {
 			return onClass("names", "Person")
 		}
-		r := &row{base: base{kind: kinds["person/name"], uuid: s.fresh(), creator: who.creator, created: s.stored(s.now()), parent: who}, vals: map[string]any{}}
+		r := &row{base: base{kind: kinds["person/name"], uuid: s.fresh(), creator: s.actor, created: s.stored(s.now()), parent: who}, vals: map[string]any{}}
 		if f := setRow(r, vals, nameKeys); f != nil {
 			return f
 		}
@@ -374,7 +374,7 @@ func (s *Server) replaceNames(who *person, list []any) *failure {
 	}
 	for _, old := range who.names {
 		s.seq++
-		s.void(old, who.creator, "replaced", s.seq)
+		s.void(old, s.actor, "replaced", s.seq)
 	}
 	who.names = append(slices.Clone(who.names), names...)
 	return nil

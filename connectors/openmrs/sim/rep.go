@@ -158,6 +158,7 @@ type base struct {
 	creator    string
 	created    time.Time
 	changed    time.Time
+	changedBy  string
 	parent     thing // of a sub-resource
 }
 
@@ -328,7 +329,8 @@ func (r *renderer) audit(b *base) map[string]any {
 		if name == "" {
 			return nil
 		}
-		return map[string]any{"uuid": adminUUID, "display": name, "links": []map[string]any{{"rel": "self", "uri": r.req.inner + marker + "user/" + adminUUID}}}
+		id := r.s.userUUID(name)
+		return map[string]any{"uuid": id, "display": name, "links": []map[string]any{{"rel": "self", "uri": r.req.inner + marker + "user/" + id}}}
 	}
 	moment := func(t time.Time) any {
 		if t.IsZero() {
@@ -336,11 +338,7 @@ func (r *renderer) audit(b *base) map[string]any {
 		}
 		return t.In(r.s.zone).Format(outLayout)
 	}
-	by := ""
-	if !b.changed.IsZero() {
-		by = b.creator
-	}
-	a := map[string]any{"creator": user(b.creator), "dateCreated": moment(b.created), "changedBy": user(by), "dateChanged": moment(b.changed)}
+	a := map[string]any{"creator": user(b.creator), "dateCreated": moment(b.created), "changedBy": user(b.changedBy), "dateChanged": moment(b.changed)}
 	if b.voided {
 		if b.kind.retires {
 			a["retiredBy"], a["dateRetired"], a["retireReason"] = user(b.voidedBy), moment(b.dateVoided), b.voidReason

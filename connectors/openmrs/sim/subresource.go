@@ -36,9 +36,9 @@ func (s *Server) changeRow(req *request) (*result, *failure) {
 	if fresh {
 		status = http.StatusCreated
 	} else {
-		r.changed = s.stored(s.now())
+		s.touch(r)
 	}
-	parent.about().changed = s.stored(s.now())
+	s.touch(parent)
 	if r.flag("preferred") {
 		for _, other := range *rows {
 			if other != r && other.vals["preferred"] == true {

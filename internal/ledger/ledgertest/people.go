@@ -131,6 +131,17 @@ func testMerge(t *testing.T, open Open) {
 		b.runs(b.done(w), "f4")
 		b.total(4)
 	})
+	t.Run("AMergeThatWaitsFollowsItsWinner", func(t *testing.T) {
+		b := newBench(t, open)
+		got := b.accept(msg("f1", "v1", "person:a"), msg("f2", "v1", "person:a"), msg("f3", "v1", "person:c"))
+		lc := got[2].Lanes[0]
+		w := b.mustStart(got[0].Lanes[0], "f1")
+		b.must(b.Merge(t.Context(), "person:a", "person:b", "amina")) // waits for f1
+		b.must(b.Merge(t.Context(), "person:b", "person:c", "amina")) // at once
+		b.idle(lc)                                                    // it waits for f1 now
+		b.runs(b.done(w), "nothing")
+		b.runs(b.done(b.mustStart(lc, "f2")), "f3")
+	})
 	t.Run("CrossingMergesEnd", func(t *testing.T) {
 		b := newBench(t, open)
 		got := b.accept(msg("f1", "v1", "person:a"), msg("f2", "v1", "person:b"), msg("f3", "v1", "person:c"))

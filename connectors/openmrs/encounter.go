@@ -15,6 +15,7 @@ import (
 
 const (
 	oneObs       = "uuid,voided,concept:(uuid,datatype:(uuid)),value:(uuid,display),comment"
+	rowRep       = "custom:(" + oneObs + ",groupMembers:(" + oneObs + ",groupMembers:(" + oneObs + ")))"
 	encounterRep = "custom:(uuid,voided,auditInfo,encounterDatetime,patient:(uuid),encounterType:(uuid),location:(uuid),form:(uuid),visit:(uuid)," +
 		"encounterProviders:(uuid,voided,provider:(uuid),encounterRole:(uuid))," +
 		"obs:(" + oneObs + ",groupMembers:(" + oneObs + ",groupMembers:(" + oneObs + "))))"
@@ -77,6 +78,13 @@ type wireEncounter struct {
 	} `json:"encounterProviders"`
 	Obs    []wireObs `json:"obs"`
 	Orders []ref     `json:"orders"`
+	// Only in the answer to a call that wrote one observation or one provider.
+	Concept  *wireConcept `json:"concept"`
+	Value    any          `json:"value"`
+	Comment  *string      `json:"comment"`
+	Members  []wireObs    `json:"groupMembers"`
+	Provider *ref         `json:"provider"`
+	Role     *ref         `json:"encounterRole"`
 }
 
 func decodeEncounter(a call.Answer) (*wireEncounter, error) {

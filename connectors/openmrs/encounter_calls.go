@@ -179,7 +179,7 @@ func (k *encounterKind) updateProvider(p *planner) {
 		check := k.check(p.c.ID, gone, record.Fields{"provider": have["provider"]})
 		check.As, check.Key = "provider removed", row
 		p.add(call.Call{Name: name, About: "take the provider off the encounter", Request: void(under+"/"+seg(row), p.c.Reason),
-			Repeat: call.Safe, Reversal: call.Exact, Check: check, Undo: &call.Undo{Request: back.post(under)}})
+			Repeat: call.Safe, Reversal: call.Exact, ReadBack: true, Check: check, Undo: &call.Undo{Request: back.post(under)}})
 	}
 	if record.Empty(merged("provider")) {
 		return
@@ -192,6 +192,6 @@ func (k *encounterKind) updateProvider(p *planner) {
 	check := k.check(p.c.ID, want, record.Fields{"provider": "", "role": ""})
 	check.As, check.Key = "provider added", row
 	p.add(call.Call{Name: name, About: "name the provider of the encounter", Request: b.post(under), Outputs: map[string]string{"uuid": "/uuid"},
-		Repeat: call.Findable, Reversal: call.Exact, Settle: settle, Check: check,
+		Repeat: call.Findable, Reversal: call.Exact, ReadBack: true, Settle: settle, Check: check,
 		Undo: &call.Undo{Request: void(under+"/"+out(name, "uuid"), p.c.Reason)}})
 }

@@ -113,7 +113,7 @@ func (k *encounterKind) removeObs(p *planner, path, row string, found record.Fie
 	}
 	at := "/obs/" + seg(row)
 	p.add(call.Call{Name: p.name(obsName("obs-remove", path)), About: "void an observation", Request: void(at, p.c.Reason),
-		Repeat: call.Safe, Reversal: call.Exact, Check: k.obsCheck(p, "obs removed", path, []string{row}, gone, found),
+		Repeat: call.Safe, Reversal: call.Exact, ReadBack: true, Check: k.obsCheck(p, "obs removed", path, []string{row}, gone, found),
 		Undo: &call.Undo{Request: unvoid(at)}})
 }
 
@@ -149,7 +149,7 @@ func (k *encounterKind) addObs(ctx context.Context, do call.Doer, p *planner, to
 		pre[path] = ""
 	}
 	name := p.name(obsName("obs", top))
-	p.add(call.Call{Name: name, About: "add an observation", Request: b.post("/obs"), Outputs: map[string]string{"uuid": "/uuid"},
+	p.add(call.Call{Name: name, About: "add an observation", Request: b.post("/obs", "v", rowRep), ReadBack: true, Outputs: map[string]string{"uuid": "/uuid"},
 		Repeat: call.Findable, Reversal: call.Exact, Settle: settle, Check: k.obsCheck(p, "obs added", top, known, want, pre),
 		Undo: &call.Undo{Request: void("/obs/"+out(name, "uuid"), p.c.Reason)}})
 	return nil
@@ -221,7 +221,7 @@ func (k *encounterKind) changeObs(ctx context.Context, do call.Doer, p *planner,
 		back.set(property, old)
 		restore["/"+property] = field
 	}
-	p.add(call.Call{Name: name, About: "change an observation", Request: b.post("/obs/" + seg(p.c.Found.Rows[path])), Outputs: map[string]string{"uuid": "/uuid"},
+	p.add(call.Call{Name: name, About: "change an observation", Request: b.post("/obs/"+seg(p.c.Found.Rows[path]), "v", rowRep), ReadBack: true, Outputs: map[string]string{"uuid": "/uuid"},
 		Repeat: call.Findable, Reversal: call.Exact, Settle: settle,
 		Check: k.obsCheck(p, "obs changed", path, append([]string{p.c.Found.Rows[path]}, siblings(p.c.Found.Rows, path)...), settled(write), pre),
 		Undo:  &call.Undo{Request: back.post("/obs/" + out(name, "uuid")), Restore: restore}})

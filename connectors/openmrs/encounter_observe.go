@@ -2,6 +2,7 @@ package openmrs
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -15,9 +16,15 @@ import (
 // of an observation a new one, so a row that was there when the change was
 // planned is untouched as long as its uuid is there.
 func (k *encounterKind) Observe(c call.Check, a call.Answer) (call.Observed, error) {
+	if a.Status == http.StatusNoContent { // the answer to a removal
+		return call.Observed{Exists: true, Fields: nothing(c.Want), Outputs: call.Outputs{}}, nil
+	}
 	w, err := decodeEncounter(a)
 	if err != nil {
 		return call.Observed{}, err
+	}
+	if w != nil && w.isRow() {
+		return k.observeRow(w, c), nil
 	}
 	if c.As == "count" {
 		if w == nil {
@@ -60,6 +67,32 @@ func (k *encounterKind) Observe(c call.Check, a call.Answer) (call.Observed, err
 		return call.Observed{}, fmt.Errorf("openmrs/Encounter: unknown check %q", c.As)
 	}
 	return o, nil
+}
+
+// isRow tells an observation or a provider's row, as the call that wrote it was
+// answered, from an encounter, whose representations always have its time and
+// its observations or its audit information.
+func (w *wireEncounter) isRow() bool {
+	return w.At == nil && w.Audit == nil && w.Obs == nil && (w.Concept != nil || w.Provider != nil)
+}
+
+// observeRow reads what one call wrote from its own answer. What says something
+// else than was wanted does not exist: the encounter is to be read.
+func (k *encounterKind) observeRow(w *wireEncounter, c call.Check) call.Observed {
+	path, _, _ := strings.Cut(c.Key, " ")
+	o := call.Observed{Exists: !w.Voided, Fields: c.Want.Clone(), Outputs: call.Outputs{"uuid": w.UUID}}
+	switch c.As {
+	case "obs added", "obs changed":
+		leaf := path[strings.LastIndexByte(path, '/')+1:]
+		wanted := treeOf(c.Want, strings.TrimSuffix(path, "obs/"+leaf))
+		got := k.nodes([]wireObs{{UUID: w.UUID, Concept: w.Concept, Value: w.Value, Comment: w.Comment, Members: w.Members}})
+		o.Exists = o.Exists && len(wanted) == 1 && wanted[0].concept == got[0].concept && fits(wanted[0], got[0])
+	case "provider added":
+		o.Exists = o.Exists && refID(w.Provider) == c.Want.Text("provider") && refID(w.Role) == c.Want.Text("role")
+	default:
+		o.Exists = false
+	}
+	return o
 }
 
 func nothing(f record.Fields) record.Fields {

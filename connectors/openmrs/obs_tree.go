@@ -183,17 +183,19 @@ func freeLabel(n *node, taken map[string]bool, prefs [][]*node) string {
 	}
 }
 
+type wireConcept struct {
+	UUID     string `json:"uuid"`
+	Datatype *ref   `json:"datatype"`
+}
+
 type wireObs struct {
-	UUID    string `json:"uuid"`
-	Voided  bool   `json:"voided"`
-	Concept *struct {
-		UUID     string `json:"uuid"`
-		Datatype *ref   `json:"datatype"`
-	} `json:"concept"`
-	Value   any       `json:"value"`
-	Comment *string   `json:"comment"`
-	Members []wireObs `json:"groupMembers"`
-	Audit   *audit    `json:"auditInfo"`
+	UUID    string       `json:"uuid"`
+	Voided  bool         `json:"voided"`
+	Concept *wireConcept `json:"concept"`
+	Value   any          `json:"value"`
+	Comment *string      `json:"comment"`
+	Members []wireObs    `json:"groupMembers"`
+	Audit   *audit       `json:"auditInfo"`
 	// Only where an observation is read by itself.
 	Person    *ref    `json:"person"`
 	Encounter *ref    `json:"encounter"`

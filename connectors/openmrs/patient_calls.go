@@ -108,7 +108,13 @@ func part(f record.Fields, prefix string) record.Fields {
 }
 
 func (k *patientKind) check(id, row string, want, pre record.Fields) *call.Check {
-	return &call.Check{Read: read("/patient/"+seg(id), "v", patientRep), As: "patient", Key: row, Want: want, Pre: pre}
+	return k.checkAs("patient", id, row, want, pre)
+}
+
+// checkAs is a check of one part of a patient, which Observe also takes from the
+// answer to the call that wrote the part.
+func (k *patientKind) checkAs(part, id, row string, want, pre record.Fields) *call.Check {
+	return &call.Check{Read: read("/patient/"+seg(id), "v", patientRep), As: part, Key: row, Want: want, Pre: pre}
 }
 
 func (k *patientKind) create(ctx context.Context, do call.Doer, c connector.Change) ([]call.Call, error) {

@@ -17,6 +17,11 @@ const settle = 30 * time.Second
 // Observe reads a patient, or how many records are below her.
 func (k *patientKind) Observe(c call.Check, a call.Answer) (call.Observed, error) {
 	switch c.As {
+	case "name", "address", "person", "identifier", "attribute":
+		if o, ok, err := k.observePart(c, a); ok || err != nil {
+			return o, err
+		}
+		fallthrough
 	case "patient":
 		w, err := decodePatient(a)
 		if err != nil || w == nil {

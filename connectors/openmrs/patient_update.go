@@ -58,7 +58,7 @@ func (k *patientKind) updateIdentifiers(ctx context.Context, do call.Doer, p *pl
 			old["location"] = location
 		}
 		k.row(p, rowChange{
-			path: path, name: "identifier-" + slug(orElse(t.Name, t.Display)), value: v, property: "identifier",
+			part: "identifier", path: path, name: "identifier-" + slug(orElse(t.Name, t.Display)), value: v, property: "identifier",
 			about: "identifier of type " + orElse(t.Name, t.Display),
 			under: "/patient/" + seg(p.c.ID) + "/identifier", fixed: map[string]any{"identifierType": t.UUID}, old: old,
 		})
@@ -90,7 +90,7 @@ func (k *patientKind) updateAttributes(ctx context.Context, do call.Doer, p *pla
 			return err
 		}
 		k.row(p, rowChange{
-			path: path, name: "attribute-" + slug(orElse(t.Name, t.Display)), value: p.c.Write[path], property: "value",
+			part: "attribute", path: path, name: "attribute-" + slug(orElse(t.Name, t.Display)), value: p.c.Write[path], property: "value",
 			about: "attribute " + orElse(t.Name, t.Display),
 			under: "/person/" + seg(p.c.ID) + "/attribute", fixed: map[string]any{"attributeType": t.UUID},
 			old: map[string]any{"attributeType": t.UUID, "value": p.c.Found.Fields[path]},
@@ -101,6 +101,7 @@ func (k *patientKind) updateAttributes(ctx context.Context, do call.Doer, p *pla
 
 // rowChange is a change of one row of a sub-resource with a single value.
 type rowChange struct {
+	part                               string // "identifier", "attribute"
 	path, name, about, property, under string
 	value                              any
 	fixed                              map[string]any // properties that say which row it is
@@ -118,7 +119,7 @@ func (k *patientKind) row(p *planner, r rowChange) {
 	for _, n := range keysOf(r.fixed) {
 		b.set(n, r.fixed[n])
 	}
-	c := call.Call{Name: name, Reversal: call.Exact, Check: k.check(p.c.ID, r.path, settled(write), pre)}
+	c := call.Call{Name: name, Reversal: call.Exact, ReadBack: true, Check: k.checkAs(r.part, p.c.ID, r.path, settled(write), pre)}
 	switch {
 	case record.Empty(r.value) && row == "":
 		return
@@ -196,7 +197,7 @@ func (k *patientKind) updatePerson(p *planner) {
 	}
 	k.object(p, objectChange{
 		write: write, theirs: theirs, name: "person", about: "properties of the person",
-		under: "/person", row: p.c.ID, wire: k.wireProperty,
+		under: "/person", row: p.c.ID, wire: k.wireProperty, query: []string{"v", personRep},
 	})
 }
 
@@ -208,6 +209,7 @@ type objectChange struct {
 	under, row  string
 	added       map[string]any // properties of a new row
 	wire        func(property string, v any) any
+	query       []string // of the change
 }
 
 // object plans one call that sets the properties that differ, and an undo that
@@ -215,7 +217,7 @@ type objectChange struct {
 func (k *patientKind) object(p *planner, o objectChange) {
 	pre := before(p.c.Found, o.write)
 	name := p.name(o.name)
-	c := call.Call{Name: name, Reversal: call.Exact, Check: k.check(p.c.ID, "", settled(o.write), pre)}
+	c := call.Call{Name: name, Reversal: call.Exact, ReadBack: true, Check: k.checkAs(o.name, p.c.ID, "", settled(o.write), pre)}
 	b := newBody()
 	for _, path := range keysOf(o.theirs) {
 		theirs := o.theirs[path]
@@ -244,7 +246,7 @@ func (k *patientKind) object(p *planner, o objectChange) {
 		restore["/"+theirs] = path
 	}
 	c.About, c.Repeat = "change the "+o.about, call.Safe
-	c.Request = b.post(o.under + "/" + seg(o.row))
+	c.Request = b.post(o.under+"/"+seg(o.row), o.query...)
 	c.Undo = &call.Undo{Request: back.post(o.under + "/" + seg(o.row)), Restore: restore}
 	p.add(c)
 }

@@ -72,8 +72,10 @@ func (x *execution) end(ctx context.Context, e ledger.End) (*ledger.Work, error)
 
 // stop decides what an error means for the delivery: wait, hold, skip.
 func (x *execution) stop(ctx context.Context, cause error) (*ledger.Work, error) {
-	if errors.Is(cause, ledger.ErrFenced) || errors.Is(cause, ledger.ErrFull) {
-		return nil, cause
+	for _, lost := range []error{ledger.ErrFenced, ledger.ErrFull, ledger.ErrClosed, ledger.ErrUncertain} {
+		if errors.Is(cause, lost) {
+			return nil, cause // the ledger gives the delivery out again
+		}
 	}
 	if errors.Is(cause, plan.ErrCodec) {
 		return nil, errors.Join(cause, x.Ledger.Release(context.WithoutCancel(ctx), x.w))

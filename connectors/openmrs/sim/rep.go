@@ -351,8 +351,12 @@ func (r *renderer) audit(b *base) map[string]any {
 
 // one renders one object.
 func (s *Server) one(req *request, t thing, status int) (*result, *failure) {
+	return s.as(req, t, req.rep, status)
+}
+
+func (s *Server) as(req *request, t thing, as *rep, status int) (*result, *failure) {
 	r := &renderer{s: s, req: req}
-	if f := r.object(t, req.rep); f != nil {
+	if f := r.object(t, as); f != nil {
 		return nil, f
 	}
 	return &result{status: status, body: slices.Clone(r.buf.Bytes())}, nil

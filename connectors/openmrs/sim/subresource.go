@@ -54,7 +54,8 @@ func (s *Server) changeRow(req *request) (*result, *failure) {
 			}
 		}
 	}
-	return s.one(req, r, status)
+	// Whatever v asks for (DelegatingSubResource.create and update).
+	return s.as(req, r, repDefault, status)
 }
 
 func (s *Server) setSub(r *row, parent thing, req *request, fresh bool, rows *[]*row) *failure {

@@ -71,6 +71,19 @@ func testVersions(t *testing.T, open Open) {
 			}
 		}
 	})
+	t.Run("GoingBackToAnOlderVersionIsNews", func(t *testing.T) {
+		b := newBench(t, open)
+		for _, v := range []string{"v1", "v2", "v1"} {
+			got := b.accept(msg("f1", v, "person:1"))[0]
+			if got.Duplicate {
+				t.Fatalf("%s was taken for a duplicate", v)
+			}
+			b.done(b.mustStart(got.Lanes[0], "f1"))
+		}
+		if got := b.accept(msg("f1", "v1", "person:1"))[0]; !got.Duplicate {
+			t.Fatal("the newest version, sent again, was not known")
+		}
+	})
 	t.Run("OtherFlowsAndDocumentsAreLeftAlone", func(t *testing.T) {
 		b := newBench(t, open)
 		a := msg("f1", "v1", "person:1")

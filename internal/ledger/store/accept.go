@@ -184,12 +184,14 @@ func (t *tx) accept(a *arrival, out *ledger.Accepted) error {
 }
 
 // versions gives the messages of older versions, or the message that already
-// brought this version.
+// brought this version, if it is the newest: a document that goes back to what
+// it was before (a form that is no longer archived) is news.
 func (t *tx) versions(a *arrival) (older []int64, known int64, err error) {
 	if a.doc == nil {
 		return nil, 0, nil
 	}
 	err = t.each(qVersions, func(r row) (bool, error) {
+		known = 0
 		if bytes.Equal(r.blob(0), a.version) {
 			known = r.int(1)
 		}

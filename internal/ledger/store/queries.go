@@ -10,7 +10,7 @@ ON CONFLICT (flow, state) DO UPDATE SET n = tally.n + excluded.n, calls = tally.
 
 	// intake
 	qVersions      = `SELECT mac, message FROM version WHERE doc = ? ORDER BY message`
-	qAddVersion    = `INSERT INTO version (doc, mac, message) VALUES (?, ?, ?)`
+	qAddVersion    = `INSERT INTO version (doc, mac, message) VALUES (?, ?, ?) ON CONFLICT (doc, mac) DO UPDATE SET message = excluded.message`
 	qAddMessage    = `INSERT INTO message (id, seq, system, kind, received, withdrawn, salt, head, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	qAddDelivery   = `INSERT INTO delivery (id, message, flow, mac, sealed, maker, lane, lanes, seq, state, reason, code, cause, blocked_on, blocked_by, attempts, starts, calls, flow_hash, plan_no, planned, generation, systems, due, created, ended, asked, remarks) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'received', '', '', '', '', '', 0, 0, 0, '', 0, 0, 0, ?, ?, ?, 0, 0, '')`
 	qDeliveryIDs   = `SELECT id FROM delivery WHERE message = ? ORDER BY id`

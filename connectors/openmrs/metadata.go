@@ -78,7 +78,12 @@ type identifierType struct {
 	Required         bool   `json:"required"`
 	Validator        string `json:"validator"`
 	LocationBehavior string `json:"locationBehavior"`
+	Uniqueness       string `json:"uniquenessBehavior"`
 }
+
+// shared tells that several patients may have the same identifier of the type
+// (PatientIdentifierType.UniquenessBehavior; unset means unique).
+func (t identifierType) shared() bool { return t.Uniqueness == "NON_UNIQUE" }
 
 // folds tells whether values of the type differ by more than case: the Luhn and
 // Verhoeff validators upper-case first (idgen/check-digits.csv).

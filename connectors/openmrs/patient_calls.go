@@ -287,14 +287,15 @@ func (s *System) defaultLocation(ctx context.Context, do call.Doer) (string, err
 func (k *patientKind) remove(ctx context.Context, do call.Doer, c connector.Change) ([]call.Call, error) {
 	for _, below := range []string{"/encounter", "/visit"} {
 		rows, err := list[struct {
-			Audit *audit `json:"auditInfo"`
-		}](ctx, do, "look for what others added to the patient", read(below, "patient", c.ID, "v", "custom:(uuid,auditInfo)"))
+			UUID string `json:"uuid"`
+		}](ctx, do, "look for what else stands under the patient", read(below, "patient", c.ID, "v", "custom:(uuid)"))
 		if err != nil {
 			return nil, err
 		}
 		for _, r := range rows {
-			if !k.madeByUs(r.Audit) {
-				return nil, &connector.InUse{Text: "others have recorded visits or encounters for this patient since: she stays in OpenMRS"}
+			// Ours of another form counts too: OpenMRS voids what stands under a patient.
+			if !c.Going[r.UUID] {
+				return nil, &connector.InUse{Text: "visits or encounters were recorded for this patient since: she stays in OpenMRS"}
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package openmrs
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/kiungo-health/kiungo/internal/call"
@@ -42,14 +43,15 @@ func (k *patientKind) updateIdentifiers(ctx context.Context, do call.Doer, p *pl
 			return err
 		}
 		v := p.c.Write[path]
-		if value, ok := v.(string); ok {
-			if err := k.notTaken(ctx, do, p.c.ID, t, value); err != nil {
-				return err
-			}
-		}
 		location := p.c.Found.Rows["location of "+path]
 		if location == "" {
 			if location, err = k.defaultLocation(ctx, do); err != nil {
+				return err
+			}
+		}
+		value, ok := v.(string)
+		if had, _ := p.c.Found.Fields[path].(string); ok && value != "" && !t.shared() && !t.same(had, value) {
+			if err := k.notTaken(ctx, do, p.c.ID, t, value, location); err != nil {
 				return err
 			}
 		}
@@ -68,19 +70,27 @@ func (k *patientKind) updateIdentifiers(ctx context.Context, do call.Doer, p *pl
 
 // notTaken asks whether another patient has the identifier. Up to module 2.44
 // OpenMRS answers a duplicate with an error but stores it (O3-3586), so it is
-// better never sent.
-func (k *patientKind) notTaken(ctx context.Context, do call.Doer, id string, t identifierType, value string) error {
+// better never sent; and a plan that is refused has nothing to take back. A value
+// that is unique per location may be another patient's elsewhere.
+func (k *patientKind) notTaken(ctx context.Context, do call.Doer, id string, t identifierType, value, location string) error {
 	all, err := k.search(ctx, do, value)
 	if err != nil {
 		return err
 	}
 	for _, w := range all {
-		if w != nil && !w.Voided && w.UUID != id && hasAll(w, map[string]string{t.UUID: value}, map[string]identifierType{t.UUID: t}) {
+		if w != nil && !w.Voided && w.UUID != id && has(w, t, value, location) {
 			return &call.Error{System: k.name, About: "change an identifier", Verdict: call.Verdict{Class: call.Refusal, Field: "identifiers",
 				Reason: "an identifier of this patient is already in use by another patient in OpenMRS"}}
 		}
 	}
 	return nil
+}
+
+func has(w *wirePatient, t identifierType, value, location string) bool {
+	return w.Identifiers != nil && slices.ContainsFunc(*w.Identifiers, func(id wireIdentifier) bool {
+		return !id.Voided && id.Type != nil && id.Type.UUID == t.UUID && t.same(value, id.Identifier) &&
+			(t.Uniqueness != "LOCATION" || refID(id.Location) == location)
+	})
 }
 
 func (k *patientKind) updateAttributes(ctx context.Context, do call.Doer, p *planner) error {

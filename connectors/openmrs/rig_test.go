@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,7 @@ type rig struct {
 	sim *sim.Server
 	// reads counts what Do sent.
 	reads int
+	log   []string
 	// partial counts answers that did not show all that was written.
 	partial int
 	known   map[record.Later]string
@@ -96,6 +98,7 @@ func (r *rig) Do(ctx context.Context, about string, req call.Request) (call.Answ
 		r.t.Errorf("planning step %q wants to change something", about)
 	}
 	r.reads++
+	r.log = append(r.log, req.Method+" "+req.Path+"?"+url.Values(req.Query).Encode())
 	return r.do(ctx, about, req)
 }
 

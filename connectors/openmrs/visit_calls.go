@@ -13,7 +13,7 @@ func (k *visitKind) Calls(ctx context.Context, do call.Doer, c connector.Change)
 	path := "/visit/" + seg(c.ID)
 	switch {
 	case c.Remove:
-		if err := k.unused(ctx, do, c.ID); err != nil {
+		if err := k.unused(ctx, do, c); err != nil {
 			return nil, err
 		}
 		p.add(call.Call{
@@ -123,20 +123,20 @@ func (p *planner) change(u changeOf) {
 }
 
 // unused refuses to take away a visit under which others work.
-func (k *visitKind) unused(ctx context.Context, do call.Doer, id string) error {
+func (k *visitKind) unused(ctx context.Context, do call.Doer, c connector.Change) error {
 	var w struct {
 		Encounters []struct {
+			UUID   string `json:"uuid"`
 			Voided bool   `json:"voided"`
-			Audit  *audit `json:"auditInfo"`
 		} `json:"encounters"`
 	}
-	err := get(ctx, do, "look for what others added to the visit", read("/visit/"+seg(id), "v", "custom:(uuid,encounters:(uuid,voided,auditInfo))"), &w)
+	err := get(ctx, do, "look for what others added to the visit", read("/visit/"+seg(c.ID), "v", "custom:(uuid,encounters:(uuid,voided))"), &w)
 	if err != nil && !unknown(err) {
 		return err
 	}
 	for _, e := range w.Encounters {
-		if !e.Voided && !k.madeByUs(e.Audit) {
-			return &connector.InUse{Text: "others have recorded encounters in this visit since: it stays in OpenMRS"}
+		if !e.Voided && !c.Going[e.UUID] {
+			return &connector.InUse{Text: "encounters were recorded in this visit since: it stays in OpenMRS"}
 		}
 	}
 	return nil

@@ -135,7 +135,16 @@ func (r *rig) close() {
 func (r *rig) form(n int, patient string) []byte {
 	id := uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "bench form %d", n)).String()
 	kase := uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "bench case %d", n)).String()
-	return []byte(strings.NewReplacer("FORM", id, "CASE", kase, "PATIENT", patient, "NID", fmt.Sprint(20_000_000+n)).Replace(r.sample))
+	return []byte(strings.NewReplacer("FORM", id, "CASE", kase, "PATIENT", patient, "NID", nationalID(n)).Replace(r.sample))
+}
+
+// nationalID is one number for all: the stub answers with the recorded one. The
+// form that is recorded before has another, or the simulator would refuse it.
+func nationalID(n int) string {
+	if n == -1 {
+		return "20000002"
+	}
+	return "20000001"
 }
 
 func patientOf(n int) string {

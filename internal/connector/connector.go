@@ -313,6 +313,9 @@ type Change struct {
 	// Remove withdraws the record (void) because its document was withdrawn or
 	// no longer wants it. Write is empty.
 	Remove bool
+	// Going are the ids of records that this same plan removes before this one:
+	// they do not count as things that others added.
+	Going  map[string]bool
 	Reason string // for void reasons: "kiungo delivery 123"
 	// Reserved are outputs of calls that an earlier try of this delivery made
 	// for this record and that stay when undone (an identifier drawn from a

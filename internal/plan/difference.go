@@ -102,6 +102,9 @@ func (p *planner) noLongerWanted(r *Record, rec *flow.Record, set record.Fields,
 		if _, still := set[path]; still || slices.Contains(madeNew(made), path) {
 			continue
 		}
+		if _, wrote := made.Before[path]; !wrote && !made.Created {
+			continue // found as wanted; we never wrote it
+		}
 		now := found.Fields[path]
 		if record.Empty(now) {
 			continue
@@ -128,14 +131,32 @@ func (p *planner) noLongerWanted(r *Record, rec *flow.Record, set record.Fields,
 // madeNew lists the fields that were given only when the record was made.
 func madeNew(m *ledger.Made) []string { return m.Once }
 
+// unwanted are the records that this document made and no longer wants, in the
+// order to take them back: what refers to others first.
+func (p *planner) unwanted() []ledger.Made {
+	place := map[string]int{}
+	for i, rec := range p.Flow.Records {
+		place[rec.Name] = i + 1
+		if rec.Was != "" {
+			place[rec.Was] = i + 1
+		}
+	}
+	var out []ledger.Made
+	for _, m := range p.Work.Made {
+		if !p.done[m.Record] && !m.Gone {
+			out = append(out, m)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b ledger.Made) int { return place[b.Record] - place[a.Record] })
+	return out
+}
+
 // withdraw takes back the records that this document made and no longer wants:
 // all of them when it was archived.
 func (p *planner) withdraw(ctx context.Context) error {
-	for i := len(p.Work.Made) - 1; i >= 0; i-- {
-		m := p.Work.Made[i]
-		if p.done[m.Record] || m.Gone {
-			continue
-		}
+	before := ""
+	p.going = map[string]bool{}
+	for _, m := range p.unwanted() {
 		target, err := p.Targets(m.System)
 		if err != nil {
 			return err
@@ -161,6 +182,13 @@ func (p *planner) withdraw(ctx context.Context) error {
 				calls[j].Target = m.ID
 			}
 		}
+		if before != "" {
+			p.needs[m.Record] = append(p.needs[m.Record], before)
+		}
+		before = m.Record
+		if r.Removed {
+			p.going[m.ID] = true
+		}
 		p.calls = append(p.calls, calls...)
 		p.plan.Records = append(p.plan.Records, r)
 	}
@@ -171,7 +199,7 @@ func (p *planner) takeBack(ctx context.Context, m ledger.Made, kind connector.Ki
 	r := Record{Name: m.Record, System: m.System, Kind: m.Kind, ID: m.ID, Exists: true, Created: m.Created,
 		Person: kind.Spec().Person, Was: record.Fields{}, Write: record.Fields{}, Mine: record.Fields{}}
 	change := connector.Change{Record: m.Record, ID: m.ID, Found: &found,
-		Reason: fmt.Sprintf("kiungo delivery %d: document withdrawn", p.Work.Delivery.ID), At: p.plan.Event}
+		Reason: fmt.Sprintf("kiungo delivery %d: document withdrawn", p.Work.Delivery.ID), At: p.plan.Event, Going: p.going}
 	if m.Created {
 		if path, changed := changedSince(m, found); changed {
 			return nil, r, hold("conflict", fmt.Sprintf("%s: withdrawn %s was changed by others", p.Flow.Name, m.Record),
@@ -180,11 +208,12 @@ func (p *planner) takeBack(ctx context.Context, m ledger.Made, kind connector.Ki
 		r.Removed, change.Remove = true, true
 	} else {
 		for path, wrote := range m.Fields {
-			if !record.Same(found.Fields[path], wrote) || record.Same(wrote, m.Before[path]) {
-				continue // theirs now, or nothing to give back
+			before, ours := m.Before[path]
+			if !ours || !record.Same(found.Fields[path], wrote) || record.Same(wrote, before) {
+				continue // never ours, theirs now, or nothing to give back
 			}
 			r.Was[path] = wrote
-			if before := m.Before[path]; !record.Empty(before) {
+			if !record.Empty(before) {
 				r.Write[path] = before
 			} else {
 				r.Write[path] = record.Clear{}

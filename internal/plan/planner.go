@@ -87,6 +87,7 @@ type planner struct {
 	calls  []call.Call
 	needs  map[string][]string
 	done   map[string]bool // records of Made that this plan took care of
+	going  map[string]bool // ids of the records that this plan removes
 	why    []string        // why records were left out
 	person string
 }

@@ -69,6 +69,7 @@ type execution struct {
 	calls     int
 	readBack  map[string]call.Observed
 	readings  map[string]call.Answer // of this ending; nil before
+	unsure    map[int]*call.Error    // calls that this run sent and got no clear answer to
 }
 
 // maxReplans bounds how often one run plans again because the target moved.
@@ -331,6 +332,10 @@ func (x *execution) send(ctx context.Context, i int) error {
 		return x.notSent(i, err)
 	}
 	// The outcome is unknown: ask before anything else.
+	if x.unsure == nil {
+		x.unsure = map[int]*call.Error{}
+	}
+	x.unsure[i] = refused
 	return x.write(ctx, ledger.StepUnknown, i, answerData{})
 }
 
@@ -416,6 +421,12 @@ func (x *execution) verify(ctx context.Context, i int) error {
 	case call.NotYet:
 		if wait := x.unsettled(i); wait > 0 {
 			return &pause{until: wait, reason: "waiting until " + c.System + " has settled, to see whether a call happened"}
+		}
+		if failed := x.unsure[i]; failed != nil {
+			// It did not happen this time; a system that answers so is not sent the same again at once.
+			again := *failed
+			again.Class = call.RetryLater
+			return x.notSent(i, &again)
 		}
 		return x.write(ctx, ledger.StepAbsent, i, answerData{})
 	}

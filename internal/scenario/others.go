@@ -8,8 +8,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/kiungo-health/kiungo/internal/simulate"
 )
@@ -22,6 +25,9 @@ func (b *bench) clerk(ctx context.Context, c *ClerkStep) error {
 	sim, ok := b.sims[c.System]
 	if !ok {
 		return fmt.Errorf("clerk: no system %q", c.System)
+	}
+	if err := await(sim.Traffic(), c.After); err != nil {
+		return err
 	}
 	var body []byte
 	if c.Body != nil {
@@ -36,8 +42,41 @@ func (b *bench) clerk(ctx context.Context, c *ClerkStep) error {
 	req.SetBasicAuth("clerk", "Clerk123")
 	out := httptest.NewRecorder()
 	sim.ServeHTTP(out, req)
-	if out.Code >= http.StatusBadRequest {
+	if out.Code >= http.StatusBadRequest && out.Code != c.Status {
 		return fmt.Errorf("clerk: %s %s: HTTP %d %s", c.Method, c.Path, out.Code, strings.TrimSpace(out.Body.String()))
+	}
+	return nil
+}
+
+// await waits until a request was seen that a fault has hit.
+func await(t *simulate.Traffic, what string) error {
+	if what == "" {
+		return nil
+	}
+	method, pattern, _ := strings.Cut(what, " ")
+	seen := func(r simulate.Recorded) bool {
+		at, _, _ := strings.Cut(r.Path, "?")
+		hit, err := path.Match(pattern, at)
+		return err == nil && hit && r.Method == method && r.Fault != ""
+	}
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if slices.ContainsFunc(t.Requests(), seen) {
+			return nil
+		}
+	}
+	return fmt.Errorf("clerk: after: %s was never seen to fail", what)
+}
+
+// healed waits until Kiungo has found out that a system is well again.
+func (b *bench) healed(system string) error {
+	port := b.engine.Systems[system]
+	for end := time.Now().Add(patience); port != nil; time.Sleep(time.Millisecond) {
+		if open, _ := port.Open(); !open {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("calm: Kiungo still takes %s for down", system)
+		}
 	}
 	return nil
 }

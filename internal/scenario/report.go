@@ -25,12 +25,14 @@ func (b *bench) report(ctx context.Context) (string, error) {
 			out.WriteString(a + "\n")
 		}
 	}
+	out.WriteString(b.between.String())
+	out.WriteString("\n# deliveries\n")
 	if err := b.deliveries(ctx, &out); err != nil {
 		return "", err
 	}
 	for _, name := range slices.Sorted(maps.Keys(b.sims)) {
 		sim := b.sims[name]
-		requests := sim.Traffic().Requests()
+		requests := b.withoutProbes(name, sim.Traffic().Requests())
 		fmt.Fprintf(&out, "\n# requests to %s (%d, %d of them changing)\n", name, len(requests), changes(requests))
 		for _, r := range requests {
 			out.WriteString(line(r) + "\n")
@@ -131,13 +133,32 @@ func canonical(body string) string {
 	return string(text)
 }
 
+// meanwhile notes how deliveries stand before somebody acts.
+func (b *bench) meanwhile(ctx context.Context, what string) error {
+	fmt.Fprintf(&b.between, "\n# deliveries before the %s\n", what)
+	return b.deliveries(ctx, &b.between)
+}
+
+// withoutProbes leaves out the requests by which Kiungo sees whether a system
+// is up: how many there are is a matter of time.
+func (b *bench) withoutProbes(name string, requests []simulate.Recorded) []simulate.Recorded {
+	port := b.engine.Systems[name]
+	if port == nil {
+		return requests
+	}
+	probe := port.System.Probe()
+	return slices.DeleteFunc(requests, func(r simulate.Recorded) bool {
+		at, _, _ := strings.Cut(r.Path, "?")
+		return r.CallID == "" && r.Method == probe.Method && strings.HasSuffix(at, probe.Path)
+	})
+}
+
 func (b *bench) deliveries(ctx context.Context, out *strings.Builder) error {
 	list, err := b.ledger.Deliveries(ctx, ledger.Filter{Limit: 1000})
 	if err != nil {
 		return err
 	}
 	slices.SortFunc(list, func(a, b ledger.Delivery) int { return int(a.ID - b.ID) })
-	out.WriteString("\n# deliveries\n")
 	if len(list) == 0 {
 		out.WriteString("none\n")
 	}

@@ -44,6 +44,7 @@ type bench struct {
 	in      *flow.Integration
 	before  map[string][]byte
 	answers []string
+	between strings.Builder // how deliveries stood before somebody acted
 	log     *slog.Logger
 }
 
@@ -243,7 +244,13 @@ func (b *bench) do(ctx context.Context, s Step) error {
 		if !ok {
 			return fmt.Errorf("calm: no system %q", s.Calm)
 		}
+		if err := b.meanwhile(ctx, "calm"); err != nil {
+			return err
+		}
 		sim.Traffic().Calm()
+		if err := b.healed(s.Calm); err != nil {
+			return err
+		}
 	case s.Seed != nil:
 		sim, ok := b.sims[s.Seed.System]
 		if !ok {
@@ -266,14 +273,23 @@ func (b *bench) do(ctx context.Context, s Step) error {
 			return err
 		}
 	case s.Restart:
+		if err := b.meanwhile(ctx, "restart"); err != nil {
+			return err
+		}
 		if err := b.restart(ctx); err != nil {
 			return err
 		}
 	case s.Retry != "":
+		if err := b.meanwhile(ctx, "retry"); err != nil {
+			return err
+		}
 		if err := b.decide(ctx, s.Retry, b.ledger.Retry); err != nil {
 			return err
 		}
 	case s.Skip != "":
+		if err := b.meanwhile(ctx, "skip"); err != nil {
+			return err
+		}
 		if err := b.decide(ctx, s.Skip, b.ledger.Skip); err != nil {
 			return err
 		}

@@ -87,6 +87,10 @@ type ClerkStep struct {
 	Method string         `yaml:"method"`
 	Path   string         `yaml:"path"`
 	Body   map[string]any `yaml:"body"`
+	// After waits until Kiungo made such a request and it failed by a fault: "POST /path".
+	After string `yaml:"after"`
+	// Status is the answer, if it is not a good one.
+	Status int `yaml:"status"`
 }
 
 // TableStep writes a table of the site, and starts Kiungo again with it.

@@ -1,6 +1,7 @@
 package system
 
 import (
+	"net/http"
 	"sync"
 	"time"
 
@@ -19,18 +20,21 @@ type circuit struct {
 	open   bool
 	reason string
 	since  time.Time
+	login  bool           // opened by wrong credentials
 	lanes  map[int64]bool // lanes that met it down since the last success
 }
 
 // note takes a verdict into account and tells whether the circuit opened now.
-func (c *circuit) note(lane int64, v call.Verdict, now time.Time) (opened bool) {
+func (c *circuit) note(lane int64, v call.Verdict, status int, now time.Time) (opened bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.open {
 		return false
 	}
 	switch {
-	case v.Class == call.NotAuthorised && v.Down:
+	case v.Class == call.NotAuthorised && status == http.StatusUnauthorized:
+		// Wrong credentials: every further try may lock the account.
+		c.login = true
 		return c.openFor(v.Reason, now)
 	case v.Down:
 		if c.lanes == nil {
@@ -58,9 +62,15 @@ func (c *circuit) isOpen() (bool, string) {
 	return c.open, c.reason
 }
 
+func (c *circuit) byLogin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.login
+}
+
 func (c *circuit) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.open, c.reason = false, ""
+	c.open, c.reason, c.login = false, "", false
 	clear(c.lanes)
 }

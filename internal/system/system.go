@@ -104,7 +104,7 @@ func (d door) Do(ctx context.Context, about string, r call.Request) (call.Answer
 	}
 	defer release()
 	answer, verdict, sendErr := d.port.send(ctx, r)
-	opened := d.port.circuit.note(d.lane, verdict, time.Now())
+	opened := d.port.circuit.note(d.lane, verdict, answer.Status, time.Now())
 	if opened && d.port.OnChange != nil {
 		d.port.OnChange(true, verdict.Reason)
 	}
@@ -138,9 +138,14 @@ func (p *Port) send(ctx context.Context, r call.Request) (call.Answer, call.Verd
 }
 
 // Heal probes an open circuit until the system answers, then closes it. The
-// pauses double up to a minute. It returns when closed or when ctx ends.
+// pauses double up to a minute; after wrong credentials they are sixty times as
+// long, because OpenMRS locks an account after seven failed logins. It returns
+// when closed or when ctx ends.
 func (p *Port) Heal(ctx context.Context) error {
-	pause := p.Limits.Probe
+	pause, most := p.Limits.Probe, time.Minute
+	if p.circuit.byLogin() {
+		pause, most = 60*pause, time.Hour
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -155,6 +160,6 @@ func (p *Port) Heal(ctx context.Context) error {
 			}
 			return nil
 		}
-		pause = min(pause*2, time.Minute)
+		pause = min(pause*2, most)
 	}
 }

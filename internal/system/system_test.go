@@ -15,6 +15,7 @@ import (
 type fake struct {
 	verdict call.Verdict
 	sent    int
+	status  int
 	hang    time.Duration
 }
 
@@ -25,7 +26,7 @@ func (f *fake) Send(ctx context.Context, _ call.Request) (call.Answer, error) {
 	f.sent++
 	select {
 	case <-time.After(f.hang):
-		return call.Answer{Status: 200}, nil
+		return call.Answer{Status: f.status}, nil
 	case <-ctx.Done():
 		return call.Answer{}, ctx.Err()
 	}
@@ -71,6 +72,35 @@ func TestASuccessBetweenForgetsFailures(t *testing.T) {
 	}
 	if open, _ := p.Open(); open {
 		t.Fatal("failures with successes between them opened the circuit")
+	}
+}
+
+func TestOneWrongPasswordOpensTheCircuitAndIsProbedRarely(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{verdict: call.Verdict{Class: call.NotAuthorised, Reason: "wrong password"}, status: 401}
+		p := New(f, "x", Limits{Probe: time.Second})
+		_, _ = p.Reader(1).Do(t.Context(), "read", get)
+		if open, _ := p.Open(); !open {
+			t.Fatal("a wrong password did not open the circuit")
+		}
+		before := f.sent
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		_ = p.Heal(ctx)
+		if probes := f.sent - before; probes > 6 {
+			t.Fatalf("%d probes in an hour lock the account", probes)
+		}
+	})
+}
+
+// A missing privilege concerns one kind of call, not the system.
+func TestAMissingPrivilegeLeavesTheCircuitClosed(t *testing.T) {
+	p := New(&fake{verdict: call.Verdict{Class: call.NotAuthorised}, status: 403}, "x", Limits{})
+	for lane := range int64(9) {
+		_, _ = p.Reader(lane).Do(t.Context(), "read", get)
+	}
+	if open, _ := p.Open(); open {
+		t.Fatal("a missing privilege opened the circuit")
 	}
 }
 

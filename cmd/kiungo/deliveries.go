@@ -16,6 +16,8 @@ import (
 	"github.com/kiungo-health/kiungo/internal/control"
 	"github.com/kiungo-health/kiungo/internal/ledger"
 	"github.com/kiungo-health/kiungo/internal/ledger/store"
+	"github.com/kiungo-health/kiungo/internal/plan"
+	"github.com/kiungo-health/kiungo/internal/runner"
 )
 
 // service gives the running server of the data folder, or opens the ledger.
@@ -172,7 +174,38 @@ func (a *app) retryCmd() *cobra.Command {
 }
 
 func (a *app) skipCmd() *cobra.Command {
-	return a.decideCmd("skip", "End held deliveries; their lanes go on", "skipped", control.Service.Skip)
+	var leave bool
+	skip := func(s control.Service, ctx context.Context, id int64, who, note string) error {
+		if !leave {
+			if n, err := standing(ctx, s, id); err != nil {
+				return err
+			} else if n > 0 {
+				return fmt.Errorf("it is half applied: %d calls stand. Retry it; or skip it with --leave, and what was written stays: %w", n, ledger.ErrState)
+			}
+		}
+		return s.Skip(ctx, id, who, note)
+	}
+	cmd := a.decideCmd("skip", "End held deliveries; their lanes go on", "skipped", skip)
+	cmd.Flags().BoolVar(&leave, "leave", false, "also half applied ones: what was written stays")
+	return cmd
+}
+
+// standing is how many calls of a delivery have, or may have, changed something
+// that was not taken back.
+func standing(ctx context.Context, s control.Service, id int64) (int, error) {
+	w, err := s.Show(ctx, id)
+	if err != nil || w.Plan == nil {
+		return 0, err
+	}
+	p, err := plan.Decode(w.Plan)
+	if err != nil {
+		return 0, err
+	}
+	book, err := runner.Open(p, w.Journal)
+	if err != nil {
+		return 0, err
+	}
+	return book.Standing(), nil
 }
 
 func (a *app) decideCmd(verb, about, done string, do func(control.Service, context.Context, int64, string, string) error) *cobra.Command {

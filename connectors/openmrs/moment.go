@@ -29,6 +29,11 @@ var withoutZone = []string{"2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-0
 // is not a moment.
 func parseMoment(text string, zone *time.Location) (time.Time, error) {
 	text = strings.TrimSpace(text)
+	if n := len(text); n > 5 && (text[n-5] == '+' || text[n-5] == '-') { // what OpenMRS sends
+		if t, err := time.Parse(withZone[1], text); err == nil {
+			return checkYear(t)
+		}
+	}
 	for _, layout := range withZone {
 		if t, err := time.Parse(layout, text); err == nil {
 			return checkYear(t)
@@ -80,11 +85,10 @@ func parseDay(text string) (string, error) {
 	if len(text) > 10 && (text[10] == 'T' || text[10] == ' ') {
 		text = text[:10]
 	}
-	t, err := time.Parse(time.DateOnly, text)
-	if err != nil {
+	if _, err := time.Parse(time.DateOnly, text); err != nil {
 		return "", fmt.Errorf("not a day such as 2024-06-03")
 	}
-	return t.Format(time.DateOnly), nil
+	return text, nil
 }
 
 // dayFromWire takes the day of a birthdate: its first ten characters. OpenMRS

@@ -22,7 +22,7 @@ func (s *System) obsOf(ctx context.Context, do call.Doer, c *canoner, v any, pre
 	}
 	count := map[string]int{}
 	for i, item := range list {
-		at := fmt.Sprintf("%s[%d]", field, i+1)
+		at := field + "[" + strconv.Itoa(i+1) + "]"
 		row, ok := item.(map[string]any)
 		if !ok {
 			c.problem(at, "object", "must be an object with concept and value")
@@ -56,7 +56,7 @@ func (s *System) obsRow(ctx context.Context, do call.Doer, c *canoner, row map[s
 	}
 	if members, ok := row["members"]; ok {
 		count[con.UUID]++
-		return s.obsOf(ctx, do, c, members, fmt.Sprintf("%sobs/%s#%d/", prefix, con.UUID, count[con.UUID]), at+"/members")
+		return s.obsOf(ctx, do, c, members, obsKey(prefix, con.UUID, strconv.Itoa(count[con.UUID]))+"/", at+"/members")
 	}
 	if many, ok := row["value"].([]any); ok {
 		// A list of choices: each is a row, named by its answer.
@@ -66,7 +66,7 @@ func (s *System) obsRow(ctx context.Context, do call.Doer, c *canoner, row map[s
 				return err
 			}
 			if ok && v != nil {
-				c.fields[fmt.Sprintf("%sobs/%s#%s/value", prefix, con.UUID, fieldText(v))] = v
+				c.fields[obsKey(prefix, con.UUID, fieldText(v))+"/value"] = v
 			}
 		}
 		return nil
@@ -79,13 +79,16 @@ func (s *System) obsRow(ctx context.Context, do call.Doer, c *canoner, row map[s
 	if v == nil {
 		return nil
 	}
-	key := fmt.Sprintf("%sobs/%s#%d", prefix, con.UUID, count[con.UUID])
+	key := obsKey(prefix, con.UUID, strconv.Itoa(count[con.UUID]))
 	c.fields[key+"/value"] = v
 	if !record.Empty(v) {
 		c.text(key+"/comment", row["comment"], 255)
 	}
 	return nil
 }
+
+// obsKey is the path of one observation.
+func obsKey(prefix, concept, label string) string { return prefix + "obs/" + concept + "#" + label }
 
 // obsValue checks one value by the rules of its concept and makes it canonical.
 // Nothing (nil) means that the question was not answered.

@@ -38,57 +38,91 @@ type node struct {
 	comment        any
 	uuid           string
 	members        []*node
+	sign           string // signature, once asked for
 }
+
+// place tells a row from others in the same group.
+type place struct{ concept, label string }
+
+func (n *node) place() place { return place{n.concept, n.label} }
 
 func (n *node) key() string { return n.concept + "#" + n.label }
 
 // signature says what the observation says, whatever its label.
+//
+// It is kept: what a node says must not change after it was asked.
 func (n *node) signature() string {
+	if n.sign != "" {
+		return n.sign
+	}
 	var kids []string
 	for _, m := range n.members {
 		kids = append(kids, m.signature())
 	}
 	slices.Sort(kids)
-	v := n.value
-	if record.Empty(v) {
-		v = ""
+	v := ""
+	if !record.Empty(n.value) {
+		var known bool
+		if v, known = text(n.value); !known {
+			v = fmt.Sprint(n.value)
+		}
 	}
-	return fmt.Sprintf("%s=%v(%s)", n.concept, v, strings.Join(kids, ","))
+	n.sign = n.concept + "=" + v + "(" + strings.Join(kids, ",") + ")"
+	return n.sign
 }
 
 // treeOf reads observations back from canonical fields; empty rows are left out.
 func treeOf(f record.Fields, prefix string) []*node {
-	byKey := map[string]*node{}
-	var order []string
-	for _, path := range f.Paths() {
-		rest, ok := strings.CutPrefix(path, prefix+"obs/")
-		if !ok {
-			continue
-		}
-		key, field, _ := strings.Cut(rest, "/")
-		concept, label, ok := strings.Cut(key, "#")
-		if !ok || record.Empty(f[path]) {
-			continue
-		}
-		n := byKey[key]
-		if n == nil {
-			n = &node{concept: concept, label: label}
-			byKey[key], order = n, append(order, key)
-		}
-		switch field {
-		case "value":
-			n.value = f[path]
-		case "comment":
-			n.comment = f[path]
+	var paths []string
+	start := prefix + "obs/"
+	for path, v := range f {
+		if strings.HasPrefix(path, start) && !record.Empty(v) {
+			paths = append(paths, path)
 		}
 	}
+	slices.Sort(paths)
+	return branches(f, paths, len(start))
+}
+
+// branches reads the nodes of sorted paths, whose names begin at an index. Paths
+// of one node are neighbours: no name has a character below the slash in it.
+func branches(f record.Fields, paths []string, at int) []*node {
 	var out []*node
-	for _, key := range order {
-		n := byKey[key]
-		n.members = treeOf(f, prefix+"obs/"+key+"/")
-		out = append(out, n)
+	for len(paths) > 0 {
+		key, _, _ := strings.Cut(paths[0][at:], "/")
+		own := 1
+		for own < len(paths) && strings.HasPrefix(paths[own][at:], key) && strings.HasPrefix(paths[own][at+len(key):], "/") {
+			own++
+		}
+		if concept, label, ok := strings.Cut(key, "#"); ok {
+			n := &node{concept: concept, label: label}
+			var below []string
+			for i, path := range paths[:own] {
+				switch rest := strings.TrimPrefix(path[at+len(key):], "/"); {
+				case rest == "value":
+					n.value = f[path]
+				case rest == "comment":
+					n.comment = f[path]
+				case below == nil && strings.HasPrefix(rest, "obs/"):
+					below = paths[i:own]
+				}
+			}
+			n.members = branches(f, members(below, at+len(key)+1), at+len(key)+len("/obs/"))
+			out = append(out, n)
+		}
+		paths = paths[own:]
 	}
 	return out
+}
+
+// members are the paths that go on with obs/ after an index: neighbours, too.
+func members(paths []string, at int) []string {
+	for i, path := range paths {
+		if !strings.HasPrefix(path[at:], "obs/") {
+			return paths[:i]
+		}
+	}
+	return paths
 }
 
 // fieldsOf writes observations as canonical fields, and their uuids as rows.
@@ -112,13 +146,13 @@ func fieldsOf(nodes []*node, prefix string, f record.Fields, rows map[string]str
 // first where they say the same, then by order. So a row keeps its name when
 // another one is added or taken away.
 func label(found []*node, prefs ...[]*node) {
-	taken := map[string]bool{}
+	taken := map[place]bool{}
 	matched := map[*node][]*node{}
 	slices.SortStableFunc(found, func(a, b *node) int { return strings.Compare(a.signature(), b.signature()) })
 	for _, pref := range prefs {
 		for _, p := range pref {
-			if taken[p.key()] {
-				if n := holder(found, p.key()); n != nil {
+			if taken[p.place()] {
+				if n := holder(found, p.place()); n != nil {
 					matched[n] = append(matched[n], p)
 				}
 				continue
@@ -126,7 +160,7 @@ func label(found []*node, prefs ...[]*node) {
 			for _, n := range found {
 				if n.label == "" && n.concept == p.concept && n.signature() == p.signature() {
 					n.label = p.label
-					taken[p.key()] = true
+					taken[p.place()] = true
 					matched[n] = append(matched[n], p)
 					break
 				}
@@ -136,9 +170,9 @@ func label(found []*node, prefs ...[]*node) {
 	for _, n := range found {
 		if n.label == "" {
 			n.label = freeLabel(n, taken, prefs)
-			taken[n.key()] = true
+			taken[n.place()] = true
 			for _, pref := range prefs {
-				if p := holder(pref, n.key()); p != nil {
+				if p := holder(pref, n.place()); p != nil {
 					matched[n] = append(matched[n], p)
 				}
 			}
@@ -155,9 +189,9 @@ func label(found []*node, prefs ...[]*node) {
 	}
 }
 
-func holder(nodes []*node, key string) *node {
+func holder(nodes []*node, at place) *node {
 	for _, n := range nodes {
-		if n.label != "" && n.key() == key {
+		if n.label != "" && n.place() == at {
 			return n
 		}
 	}
@@ -166,18 +200,18 @@ func holder(nodes []*node, key string) *node {
 
 // freeLabel is the answer itself where the preferences name this concept's rows
 // by their answers, else the lowest free number.
-func freeLabel(n *node, taken map[string]bool, prefs [][]*node) string {
+func freeLabel(n *node, taken map[place]bool, prefs [][]*node) string {
 	for _, pref := range prefs {
 		for _, p := range pref {
 			answer, ok := n.value.(string)
-			if ok && p.concept == n.concept && p.label == p.value && !taken[n.concept+"#"+answer] {
+			if ok && p.concept == n.concept && p.label == p.value && !taken[place{n.concept, answer}] {
 				return answer
 			}
 		}
 	}
 	for i := 1; ; i++ {
 		l := strconv.Itoa(i)
-		if !taken[n.concept+"#"+l] {
+		if !taken[place{n.concept, l}] {
 			return l
 		}
 	}

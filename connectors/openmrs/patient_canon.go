@@ -4,6 +4,7 @@ import (
 	"context"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/kiungo-health/kiungo/connectors/openmrs/checkdigit"
@@ -205,9 +206,18 @@ func fitsFormat(format, value string) bool {
 	if format == "" {
 		return true
 	}
-	re, err := regexp.Compile(`^(?:` + format + `)$`)
-	return err != nil || re.MatchString(value)
+	re, ok := formats.Load(format)
+	if !ok {
+		compiled, _ := regexp.Compile(`^(?:` + format + `)$`) // nil: unknown to Go
+		re, _ = formats.LoadOrStore(format, compiled)
+	}
+	known, _ := re.(*regexp.Regexp)
+	return known == nil || known.MatchString(value)
 }
+
+// formats keeps the compiled formats of identifier types, of which a server has
+// a handful.
+var formats sync.Map
 
 func (k *patientKind) attributes(ctx context.Context, do call.Doer, c *canoner, v any) error {
 	m, ok := v.(map[string]any)

@@ -74,6 +74,8 @@ type form struct {
 	doc    map[string]any
 	worker string
 	at     time.Time
+	// archived: CommCare says that it was withdrawn.
+	archived bool
 }
 
 const iso = "2006-01-02T15:04:05.000000Z"
@@ -85,7 +87,11 @@ func (f form) body() []byte {
 	}
 	doc["meta"] = map[string]any{"@xmlns": "http://openrosa.org/jr/xforms", "deviceID": "device", "instanceID": f.id, "timeStart": f.at.Add(-time.Minute).UTC().Format(iso),
 		"timeEnd": f.at.UTC().Format(iso), "userID": f.worker, "username": "chw"}
-	return asJSON(map[string]any{"app_id": "app", "domain": "demo", "form": doc, "id": f.id})
+	envelope := map[string]any{"app_id": "app", "domain": "demo", "form": doc, "id": f.id}
+	if f.archived {
+		envelope["doc_type"], envelope["archived"] = "XFormArchived", true
+	}
+	return asJSON(envelope)
 }
 
 // day is a morning so many days after the first of all forms; all forms are

@@ -100,9 +100,16 @@ func (l *logs) String() string {
 // a new world that is stopped and checked at the end.
 func bubble(t *testing.T, f func(w *world)) {
 	t.Helper()
-	ring() // outside of any bubble
+	bubbleOf(t, shipped, f)
+}
+
+func bubbleOf(t *testing.T, folder string, f func(w *world)) {
+	t.Helper()
+	if _, err := ring(); err != nil { // made outside of any bubble
+		t.Fatal(err)
+	}
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, shipped)
+		w := newWorld(t, folder)
 		defer w.end()
 		f(w)
 	})

@@ -161,14 +161,19 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 // giveBack releases the lanes that had stepped back.
 func (d *Dispatcher) giveBack(ctx context.Context) error {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	var errs []error
+	var back []*ledger.Work
 	for d.queue.len() > 0 {
 		if t := d.queue.pop(); t.work != nil {
-			errs = append(errs, d.release(ctx, t.work))
+			back = append(back, t.work)
 		}
 	}
 	clear(d.known)
+	d.mu.Unlock()
+	// Not under the lock: the ledger's writer rings before it answers.
+	var errs []error
+	for _, w := range back {
+		errs = append(errs, d.release(ctx, w))
+	}
 	return errors.Join(errs...)
 }
 

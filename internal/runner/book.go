@@ -230,15 +230,20 @@ func (b *Book) Output(l record.Later) (string, bool) {
 }
 
 // Touched tells whether any call may have changed something.
-func (b *Book) Touched() bool {
+func (b *Book) Touched() bool { return b.Standing() > 0 }
+
+// Standing is how many calls have, or may have, changed something that was not
+// taken back.
+func (b *Book) Standing() int {
+	n := 0
 	for _, e := range b.Calls {
 		switch e.State {
 		case call.Planned, call.Refused, call.Undone:
 		default:
-			return true
+			n++
 		}
 	}
-	return false
+	return n
 }
 
 // Applied tells whether any call is known to have happened.

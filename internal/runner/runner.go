@@ -331,6 +331,12 @@ func (x *execution) send(ctx context.Context, i int) error {
 	case call.RetryLater, call.NotAuthorised:
 		return x.notSent(i, err)
 	}
+	if c.Check == nil && c.Repeat == call.Safe {
+		// Whether it happened or not does no harm: send it again, but not at once.
+		again := *refused
+		again.Class = call.RetryLater
+		return x.notSent(i, &again)
+	}
 	// The outcome is unknown: ask before anything else.
 	if x.unsure == nil {
 		x.unsure = map[int]*call.Error{}

@@ -104,9 +104,14 @@ func Open(c connector.Config) (*System, error) {
 	if s.zone == nil {
 		s.zone = time.UTC
 	}
-	if s.http == nil {
-		s.http = &http.Client{Timeout: 60 * time.Second}
+	client := http.Client{Timeout: 60 * time.Second}
+	if s.http != nil {
+		client = *s.http
 	}
+	// No cookies and no redirects: see Send.
+	client.Jar = nil
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	s.http = &client
 	for option, meaning := range map[string]bool{"true": true, "false": false} {
 		if v := c.Values[option]; v != "" {
 			s.booleans[v] = meaning

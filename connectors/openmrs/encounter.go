@@ -65,26 +65,26 @@ type wireEncounter struct {
 	Voided    bool    `json:"voided"`
 	Audit     *audit  `json:"auditInfo"`
 	At        *string `json:"encounterDatetime"`
-	Patient   *ref    `json:"patient"`
-	Type      *ref    `json:"encounterType"`
-	Location  *ref    `json:"location"`
-	Form      *ref    `json:"form"`
-	Visit     *ref    `json:"visit"`
+	Patient   ref     `json:"patient"`
+	Type      ref     `json:"encounterType"`
+	Location  ref     `json:"location"`
+	Form      ref     `json:"form"`
+	Visit     ref     `json:"visit"`
 	Providers []struct {
 		UUID     string `json:"uuid"`
 		Voided   bool   `json:"voided"`
-		Provider *ref   `json:"provider"`
-		Role     *ref   `json:"encounterRole"`
+		Provider ref    `json:"provider"`
+		Role     ref    `json:"encounterRole"`
 	} `json:"encounterProviders"`
 	Obs    []wireObs `json:"obs"`
 	Orders []ref     `json:"orders"`
 	// Only in the answer to a call that wrote one observation or one provider.
-	Concept  *wireConcept `json:"concept"`
-	Value    any          `json:"value"`
-	Comment  *string      `json:"comment"`
-	Members  []wireObs    `json:"groupMembers"`
-	Provider *ref         `json:"provider"`
-	Role     *ref         `json:"encounterRole"`
+	Concept  wireConcept `json:"concept"`
+	Value    any         `json:"value"`
+	Comment  *string     `json:"comment"`
+	Members  []wireObs   `json:"groupMembers"`
+	Provider ref         `json:"provider"`
+	Role     ref         `json:"encounterRole"`
 }
 
 func decodeEncounter(a call.Answer) (*wireEncounter, error) {
@@ -104,17 +104,17 @@ func decodeEncounter(a call.Answer) (*wireEncounter, error) {
 // encounterFields makes an encounter canonical; observations get the labels of
 // what is asked about.
 func (k *encounterKind) encounterFields(w *wireEncounter, wants ...record.Fields) (record.Fields, map[string]string) {
-	f := record.Fields{"uuid": w.UUID, "patient": refID(w.Patient), "type": refID(w.Type), "location": refID(w.Location),
-		"form": refID(w.Form), "visit": refID(w.Visit)}
+	f := record.Fields{"uuid": w.UUID, "patient": w.Patient.UUID, "type": w.Type.UUID, "location": w.Location.UUID,
+		"form": w.Form.UUID, "visit": w.Visit.UUID}
 	f["at"], _ = fromWire(deref(w.At), k.zone)
 	rows := map[string]string{}
 	f["provider"], f["role"] = "", ""
 	role, _ := asked("role", wants)
 	for _, p := range w.Providers {
-		if p.Voided || f["provider"] != "" && refID(p.Role) != role {
+		if p.Voided || f["provider"] != "" && p.Role.UUID != role {
 			continue
 		}
-		f["provider"], f["role"], rows["provider"] = refID(p.Provider), refID(p.Role), p.UUID
+		f["provider"], f["role"], rows["provider"] = p.Provider.UUID, p.Role.UUID, p.UUID
 	}
 	nodes := k.nodes(w.Obs)
 	var prefs [][]*node
@@ -211,7 +211,7 @@ func (k *encounterKind) bySearch(ctx context.Context, do call.Doer, by map[strin
 	}
 	var fit []connector.Found
 	for _, w := range all {
-		if w == nil || w.Voided || refID(w.Patient) != patient {
+		if w == nil || w.Voided || w.Patient.UUID != patient {
 			continue
 		}
 		f := k.asFound(w, "patient, type and time", q)

@@ -73,7 +73,7 @@ func (k *encounterKind) Observe(c call.Check, a call.Answer) (call.Observed, err
 // answered, from an encounter, whose representations always have its time and
 // its observations or its audit information.
 func (w *wireEncounter) isRow() bool {
-	return w.At == nil && w.Audit == nil && w.Obs == nil && (w.Concept != nil || w.Provider != nil)
+	return w.At == nil && w.Audit == nil && w.Obs == nil && (w.Concept.UUID != "" || w.Provider.UUID != "")
 }
 
 // observeRow reads what one call wrote from its own answer. What says something
@@ -88,7 +88,7 @@ func (k *encounterKind) observeRow(w *wireEncounter, c call.Check) call.Observed
 		got := k.nodes([]wireObs{{UUID: w.UUID, Concept: w.Concept, Value: w.Value, Comment: w.Comment, Members: w.Members}})
 		o.Exists = o.Exists && len(wanted) == 1 && wanted[0].concept == got[0].concept && fits(wanted[0], got[0])
 	case "provider added":
-		o.Exists = o.Exists && refID(w.Provider) == c.Want.Text("provider") && refID(w.Role) == c.Want.Text("role")
+		o.Exists = o.Exists && w.Provider.UUID == c.Want.Text("provider") && w.Role.UUID == c.Want.Text("role")
 	default:
 		o.Exists = false
 	}
@@ -173,7 +173,7 @@ func (k *encounterKind) provider(w *wireEncounter, c call.Check, o *call.Observe
 	}
 	o.Fields = nothing(c.Want)
 	for _, p := range w.Providers {
-		if !p.Voided && p.UUID != c.Key && refID(p.Provider) == c.Want.Text("provider") && refID(p.Role) == c.Want.Text("role") {
+		if !p.Voided && p.UUID != c.Key && p.Provider.UUID == c.Want.Text("provider") && p.Role.UUID == c.Want.Text("role") {
 			o.Fields, o.Outputs["uuid"] = c.Want.Clone(), p.UUID
 		}
 	}

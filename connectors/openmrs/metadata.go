@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kiungo-health/kiungo/internal/call"
@@ -22,17 +23,45 @@ const metadataAge = 15 * time.Minute
 // (ConversionUtil), so every reference is looked up here before it is sent.
 type metadata struct {
 	sys     *System
-	mu      sync.Mutex
-	entries map[string]*entry
+	mu      sync.RWMutex
+	entries map[metaKey]*entry
 }
 
+// metaKey names what is kept: a list ("identifier types"), or one row of a
+// resource under the name that a flow gives it.
+type metaKey struct{ what, ref string }
+
 type entry struct {
-	mu    sync.Mutex
+	loading sync.Mutex // held while one reads
+	kept    atomic.Pointer[reading]
+}
+
+type reading struct {
 	until time.Time
 	value any
 }
 
-func newMetadata(s *System) *metadata { return &metadata{sys: s, entries: map[string]*entry{}} }
+func newMetadata(s *System) *metadata { return &metadata{sys: s, entries: map[metaKey]*entry{}} }
+
+// keptFor gives what is kept under a key, if it still is believed.
+func keptFor[T any](m *metadata, key metaKey) (v T, ok bool) {
+	m.mu.RLock()
+	e := m.entries[key]
+	m.mu.RUnlock()
+	if e == nil {
+		return v, false
+	}
+	return believed[T](m, e)
+}
+
+func believed[T any](m *metadata, e *entry) (v T, ok bool) {
+	k := e.kept.Load()
+	if k == nil || !m.sys.now().Before(k.until) {
+		return v, false
+	}
+	v, ok = k.value.(T)
+	return v, ok
+}
 
 // errUnknown says that the server has no such metadata.
 var errUnknown = errors.New("not known to OpenMRS")
@@ -42,7 +71,10 @@ var errAmbiguous = errors.New("fits more than one in OpenMRS: give the uuid")
 
 // cached gives the value kept under key, or reads it. Readers of one key wait
 // for one reading; an error is not kept.
-func cached[T any](m *metadata, key string, load func() (T, error)) (T, error) {
+func cached[T any](m *metadata, key metaKey, load func() (T, error)) (T, error) {
+	if v, ok := keptFor[T](m, key); ok {
+		return v, nil
+	}
 	m.mu.Lock()
 	e := m.entries[key]
 	if e == nil {
@@ -50,17 +82,17 @@ func cached[T any](m *metadata, key string, load func() (T, error)) (T, error) {
 		m.entries[key] = e
 	}
 	m.mu.Unlock()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.value != nil && m.sys.now().Before(e.until) {
-		return e.value.(T), nil
+	e.loading.Lock()
+	defer e.loading.Unlock()
+	if v, ok := believed[T](m, e); ok {
+		return v, nil
 	}
 	v, err := load()
 	if err != nil {
 		var zero T
 		return zero, err
 	}
-	e.value, e.until = v, m.sys.now().Add(metadataAge)
+	e.kept.Store(&reading{until: m.sys.now().Add(metadataAge), value: v})
 	return v, nil
 }
 
@@ -200,13 +232,13 @@ func hasNext(links []link) bool {
 }
 
 func (m *metadata) identifierTypes(ctx context.Context, do call.Doer) ([]identifierType, error) {
-	return cached(m, "identifier types", func() ([]identifierType, error) {
+	return cached(m, metaKey{what: "identifier types"}, func() ([]identifierType, error) {
 		return list[identifierType](ctx, do, "read identifier types", read("/patientidentifiertype", "v", "full"))
 	})
 }
 
 func (m *metadata) attributeTypes(ctx context.Context, do call.Doer) ([]attributeType, error) {
-	return cached(m, "attribute types", func() ([]attributeType, error) {
+	return cached(m, metaKey{what: "attribute types"}, func() ([]attributeType, error) {
 		return list[attributeType](ctx, do, "read person attribute types", read("/personattributetype", "v", "full"))
 	})
 }
@@ -253,7 +285,7 @@ func pick[T any](all []T, ref string, name func(T) named) (T, error) {
 // byName finds a row of a short metadata list (visittype, encountertype,
 // encounterrole) by name or uuid.
 func (m *metadata) byName(ctx context.Context, do call.Doer, resource, ref string) (named, error) {
-	all, err := cached(m, resource, func() ([]named, error) {
+	all, err := cached(m, metaKey{what: resource}, func() ([]named, error) {
 		return list[named](ctx, do, "read "+resource, read("/"+resource, "v", "custom:(uuid,display,name,retired)"))
 	})
 	if err != nil {
@@ -265,7 +297,7 @@ func (m *metadata) byName(ctx context.Context, do call.Doer, resource, ref strin
 // locationUUID finds a location by name or uuid: OpenMRS itself takes either where a
 // location is read. There are too many of them to list.
 func (m *metadata) locationUUID(ctx context.Context, do call.Doer, ref string) (string, error) {
-	return cached(m, "location "+ref, func() (string, error) {
+	return cached(m, metaKey{"location", ref}, func() (string, error) {
 		var l named
 		err := get(ctx, do, "read location", read("/location/"+seg(ref), "v", "custom:(uuid,display,name,retired)"), &l)
 		if err != nil {
@@ -280,7 +312,7 @@ func (m *metadata) locationUUID(ctx context.Context, do call.Doer, ref string) (
 
 // formUUID checks the uuid of a form, which OpenMRS takes by uuid only.
 func (m *metadata) formUUID(ctx context.Context, do call.Doer, ref string) (string, error) {
-	return cached(m, "form "+ref, func() (string, error) {
+	return cached(m, metaKey{"form", ref}, func() (string, error) {
 		var f named
 		err := get(ctx, do, "read form", read("/form/"+seg(ref), "v", "custom:(uuid)"), &f)
 		return f.UUID, err
@@ -298,7 +330,7 @@ type provider struct {
 
 // providerUUID finds a provider by uuid, by exact identifier, or by exact name.
 func (m *metadata) providerUUID(ctx context.Context, do call.Doer, ref string) (string, error) {
-	return cached(m, "provider "+ref, func() (string, error) {
+	return cached(m, metaKey{"provider", ref}, func() (string, error) {
 		if looksLikeUUID(ref) {
 			var p provider
 			err := get(ctx, do, "read provider", read("/provider/"+seg(ref), "v", "custom:(uuid)"), &p)
@@ -334,7 +366,11 @@ func (m *metadata) providerUUID(ctx context.Context, do call.Doer, ref string) (
 
 // concept reads a concept by uuid or SOURCE:code.
 func (m *metadata) concept(ctx context.Context, do call.Doer, ref string) (*concept, error) {
-	return cached(m, "concept "+ref, func() (*concept, error) {
+	key := metaKey{"concept", ref}
+	if c, ok := keptFor[*concept](m, key); ok {
+		return c, nil // without a closure: this is asked for every observation, twice
+	}
+	c, err := cached(m, key, func() (*concept, error) {
 		if source, code, ok := strings.Cut(ref, ":"); ok {
 			all, err := list[*concept](ctx, do, "read concept", read("/concept", "source", source, "code", code, "v", "full"))
 			if err != nil {
@@ -360,6 +396,11 @@ func (m *metadata) concept(ctx context.Context, do call.Doer, ref string) (*conc
 		}
 		return c, nil
 	})
+	if err == nil && c.UUID != ref {
+		// Whoever writes it asks for it by its uuid.
+		return cached(m, metaKey{"concept", c.UUID}, func() (*concept, error) { return c, nil })
+	}
+	return c, err
 }
 
 // source is where the server generates identifiers of a type.
@@ -375,7 +416,7 @@ type generation struct {
 
 // identifierSource gives the idgen source that draws identifiers of a type.
 func (m *metadata) identifierSource(ctx context.Context, do call.Doer, typeUUID string) (string, error) {
-	all, err := cached(m, "idgen", func() ([]generation, error) {
+	all, err := cached(m, metaKey{what: "idgen"}, func() ([]generation, error) {
 		return list[generation](ctx, do, "read how identifiers are generated", read("/idgen/autogenerationoption", "v", "full"))
 	})
 	if err != nil {

@@ -39,10 +39,10 @@ type obsKind struct{ *System }
 func (k *obsKind) Spec() *connector.KindSpec { return &obsSpec }
 
 func (k *obsKind) obsFields(o wireObs) record.Fields {
-	f := record.Fields{"uuid": o.UUID, "patient": refID(o.Person), "encounter": refID(o.Encounter), "location": refID(o.Location),
+	f := record.Fields{"uuid": o.UUID, "patient": o.Person.UUID, "encounter": o.Encounter.UUID, "location": o.Location.UUID,
 		"comment": deref(o.Comment), "value": "", "concept": ""}
 	f["at"], _ = fromWire(deref(o.At), k.zone)
-	if o.Concept != nil {
+	if o.Concept.UUID != "" {
 		f["concept"], f["value"] = o.Concept.UUID, k.observed(o)
 	}
 	return f

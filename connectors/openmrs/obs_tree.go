@@ -60,12 +60,9 @@ func (n *node) signature() string {
 		kids = append(kids, m.signature())
 	}
 	slices.Sort(kids)
-	v := ""
-	if !record.Empty(n.value) {
-		var known bool
-		if v, known = text(n.value); !known {
-			v = fmt.Sprint(n.value)
-		}
+	v, plain := n.value.(string)
+	if !plain && !record.Empty(n.value) {
+		v = fmt.Sprint(n.value)
 	}
 	n.sign = n.concept + "=" + v + "(" + strings.Join(kids, ",") + ")"
 	return n.sign
@@ -85,7 +82,7 @@ func treeOf(f record.Fields, prefix string) []*node {
 }
 
 // branches reads the nodes of sorted paths, whose names begin at an index. Paths
-// of one node are neighbours: no name has a character below the slash in it.
+// with the same beginning are neighbours.
 func branches(f record.Fields, paths []string, at int) []*node {
 	var out []*node
 	for len(paths) > 0 {
@@ -219,21 +216,21 @@ func freeLabel(n *node, taken map[place]bool, prefs [][]*node) string {
 
 type wireConcept struct {
 	UUID     string `json:"uuid"`
-	Datatype *ref   `json:"datatype"`
+	Datatype ref    `json:"datatype"`
 }
 
 type wireObs struct {
-	UUID    string       `json:"uuid"`
-	Voided  bool         `json:"voided"`
-	Concept *wireConcept `json:"concept"`
-	Value   any          `json:"value"`
-	Comment *string      `json:"comment"`
-	Members []wireObs    `json:"groupMembers"`
-	Audit   *audit       `json:"auditInfo"`
+	UUID    string      `json:"uuid"`
+	Voided  bool        `json:"voided"`
+	Concept wireConcept `json:"concept"`
+	Value   any         `json:"value"`
+	Comment *string     `json:"comment"`
+	Members []wireObs   `json:"groupMembers"`
+	Audit   *audit      `json:"auditInfo"`
 	// Only where an observation is read by itself.
-	Person    *ref    `json:"person"`
-	Encounter *ref    `json:"encounter"`
-	Location  *ref    `json:"location"`
+	Person    ref     `json:"person"`
+	Encounter ref     `json:"encounter"`
+	Location  ref     `json:"location"`
 	At        *string `json:"obsDatetime"`
 }
 
@@ -241,7 +238,7 @@ type wireObs struct {
 func (s *System) nodes(list []wireObs) []*node {
 	var out []*node
 	for _, o := range list {
-		if o.Voided || o.Concept == nil {
+		if o.Voided || o.Concept.UUID == "" {
 			continue
 		}
 		n := &node{concept: o.Concept.UUID, uuid: o.UUID, members: s.nodes(o.Members)}
@@ -259,7 +256,7 @@ func (s *System) nodes(list []wireObs) []*node {
 // observed makes a value canonical by the datatype of its concept: a date is a
 // day from module 2.49 on (RESTWS-967) and a moment at midnight before.
 func (s *System) observed(o wireObs) any {
-	datatype := refID(o.Concept.Datatype)
+	datatype := o.Concept.Datatype.UUID
 	switch v := o.Value.(type) {
 	case float64:
 		if datatype == typeText {

@@ -89,7 +89,7 @@ func (k *patientKind) notTaken(ctx context.Context, do call.Doer, id string, t i
 func has(w *wirePatient, t identifierType, value, location string) bool {
 	return w.Identifiers != nil && slices.ContainsFunc(*w.Identifiers, func(id wireIdentifier) bool {
 		return !id.Voided && id.Type != nil && id.Type.UUID == t.UUID && t.same(value, id.Identifier) &&
-			(t.Uniqueness != "LOCATION" || refID(id.Location) == location)
+			(t.Uniqueness != "LOCATION" || id.Location.UUID == location)
 	})
 }
 

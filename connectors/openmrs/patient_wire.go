@@ -75,11 +75,68 @@ type wirePatient struct {
 		BirthdateEstimated *bool            `json:"birthdateEstimated"`
 		Dead               *bool            `json:"dead"`
 		DeathDate          *string          `json:"deathDate"`
-		CauseOfDeath       *ref             `json:"causeOfDeath"`
-		Name               map[string]any   `json:"preferredName"`
-		Address            map[string]any   `json:"preferredAddress"`
+		CauseOfDeath       ref              `json:"causeOfDeath"`
+		Name               wireName         `json:"preferredName"`
+		Address            wireAddress      `json:"preferredAddress"`
 		Attributes         *[]wireAttribute `json:"attributes"`
 	} `json:"person"`
+}
+
+// wireName is a person's name; the links and the audit information that the full
+// representation has, too, are not read.
+type wireName struct {
+	UUID         string `json:"uuid"`
+	Given        string `json:"givenName"`
+	Middle       string `json:"middleName"`
+	Family       string `json:"familyName"`
+	Family2      string `json:"familyName2"`
+	Prefix       string `json:"prefix"`
+	FamilyPrefix string `json:"familyNamePrefix"`
+	FamilySuffix string `json:"familyNameSuffix"`
+	Degree       string `json:"degree"`
+}
+
+// fields writes the name's parts: given, middle, ... as nameFields has them.
+func (n *wireName) fields(f record.Fields) {
+	f["name/given"], f["name/middle"], f["name/family"], f["name/family2"] = n.Given, n.Middle, n.Family, n.Family2
+	f["name/prefix"], f["name/familyPrefix"], f["name/familySuffix"], f["name/degree"] = n.Prefix, n.FamilyPrefix, n.FamilySuffix, n.Degree
+}
+
+// wireAddress is a person's address.
+type wireAddress struct {
+	UUID           string `json:"uuid"`
+	CityVillage    string `json:"cityVillage"`
+	StateProvince  string `json:"stateProvince"`
+	CountyDistrict string `json:"countyDistrict"`
+	Country        string `json:"country"`
+	PostalCode     string `json:"postalCode"`
+	Latitude       string `json:"latitude"`
+	Longitude      string `json:"longitude"`
+	Address1       string `json:"address1"`
+	Address2       string `json:"address2"`
+	Address3       string `json:"address3"`
+	Address4       string `json:"address4"`
+	Address5       string `json:"address5"`
+	Address6       string `json:"address6"`
+	Address7       string `json:"address7"`
+	Address8       string `json:"address8"`
+	Address9       string `json:"address9"`
+	Address10      string `json:"address10"`
+	Address11      string `json:"address11"`
+	Address12      string `json:"address12"`
+	Address13      string `json:"address13"`
+	Address14      string `json:"address14"`
+	Address15      string `json:"address15"`
+}
+
+// fields writes the address's parts, as addressFields has them.
+func (a *wireAddress) fields(f record.Fields) {
+	f["address/cityVillage"], f["address/stateProvince"], f["address/countyDistrict"] = a.CityVillage, a.StateProvince, a.CountyDistrict
+	f["address/country"], f["address/postalCode"], f["address/latitude"], f["address/longitude"] = a.Country, a.PostalCode, a.Latitude, a.Longitude
+	f["address/address1"], f["address/address2"], f["address/address3"], f["address/address4"] = a.Address1, a.Address2, a.Address3, a.Address4
+	f["address/address5"], f["address/address6"], f["address/address7"], f["address/address8"] = a.Address5, a.Address6, a.Address7, a.Address8
+	f["address/address9"], f["address/address10"], f["address/address11"], f["address/address12"] = a.Address9, a.Address10, a.Address11, a.Address12
+	f["address/address13"], f["address/address14"], f["address/address15"] = a.Address13, a.Address14, a.Address15
 }
 
 type wireIdentifier struct {
@@ -88,7 +145,7 @@ type wireIdentifier struct {
 	Preferred  bool            `json:"preferred"`
 	Voided     bool            `json:"voided"`
 	Type       *identifierType `json:"identifierType"`
-	Location   *ref            `json:"location"`
+	Location   ref             `json:"location"`
 }
 
 type wireAttribute struct {
@@ -116,7 +173,8 @@ func decodePatient(a call.Answer) (*wirePatient, error) {
 // about: they decide which of several identifiers of one type is meant, and
 // what is not there is then said to be empty.
 func (s *System) patientFields(w *wirePatient, wants ...record.Fields) (record.Fields, map[string]string) {
-	f, rows := record.Fields{"uuid": w.UUID}, map[string]string{}
+	f, rows := make(record.Fields, 48), map[string]string{}
+	f["uuid"] = w.UUID
 	identifierFields(w, f, rows, wants)
 	p := w.Person
 	if p == nil {
@@ -132,18 +190,10 @@ func (s *System) patientFields(w *wirePatient, wants ...record.Fields) (record.F
 		f["dead"] = *p.Dead
 	}
 	f["deathDate"] = s.deathDate(deref(p.DeathDate), wants)
-	f["causeOfDeath"] = ""
-	if p.CauseOfDeath != nil {
-		f["causeOfDeath"] = p.CauseOfDeath.UUID
-	}
-	rows["name"], _ = p.Name["uuid"].(string)
-	for _, n := range nameFields {
-		f["name/"+n.ours] = fieldText(p.Name[n.theirs])
-	}
-	rows["address"], _ = p.Address["uuid"].(string)
-	for _, n := range addressFields {
-		f["address/"+n] = fieldText(p.Address[n])
-	}
+	f["causeOfDeath"] = p.CauseOfDeath.UUID
+	rows["name"], rows["address"] = p.Name.UUID, p.Address.UUID
+	p.Name.fields(f)
+	p.Address.fields(f)
 	if p.Attributes == nil {
 		unreadable(f, wants, "attributes/")
 		return f, rows
@@ -179,7 +229,7 @@ func identifierFields(w *wirePatient, f record.Fields, rows map[string]string, w
 		if fits {
 			f[path], settled[path] = wanted, true
 		}
-		if id.Location != nil {
+		if id.Location.UUID != "" {
 			rows["location of "+path] = id.Location.UUID
 		}
 	}

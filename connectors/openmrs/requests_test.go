@@ -1,7 +1,11 @@
 package openmrs
 
 import (
+	"bytes"
 	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -46,6 +50,17 @@ func TestRequestsComeInTheSameOrder(t *testing.T) {
 		}
 		if plan != same {
 			t.Fatalf("plans differ:\n%s", firstDifference(plan, same))
+		}
+	}
+}
+
+// TestAConceptIsReadOnce: found by its code, it is known by its uuid.
+func TestAConceptIsReadOnce(t *testing.T) {
+	r := newRig(t, "", people)
+	r.apply(r.plan("Encounter", newEncounter, connector.Query{}, encounterWanted())[0])
+	for i, l := range r.log {
+		if strings.HasPrefix(l, "GET /concept/"+weight) || slices.Contains(r.log[:i], l) {
+			t.Errorf("read again: %s", l)
 		}
 	}
 }
@@ -120,3 +135,31 @@ func TestAnotherPatientsIdentifierIsAskedForOnlyWhereItMayClash(t *testing.T) {
 		})
 	}
 }
+
+func TestQueriesAreEncodedAsTheStandardDoes(t *testing.T) {
+	for _, q := range []map[string][]string{{"v": {patientRep}}, {"b": {"x y", "é&="}, "a": {"", "+"}}, {"limit": {"50"}, "v": {encounterRep}, "pa tient": {jane}}} {
+		if got, want := encodeQuery(q), url.Values(q).Encode(); got != want {
+			t.Errorf("got %s\nwant %s", got, want)
+		}
+	}
+}
+
+// BenchmarkSend is one read, but for the network.
+func BenchmarkSend(b *testing.B) {
+	r := newRig(b, "", people)
+	body := []byte(`{"uuid":"` + jane + `"}`)
+	r.sys.http.Transport = roundTripper(func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 200, Header: http.Header{"Date": {"Mon, 03 Jun 2024 06:20:00 GMT"}}, Body: io.NopCloser(bytes.NewReader(body))}, nil
+	})
+	req := read("/patient/"+jane, "v", patientRep)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := r.sys.Send(b.Context(), req); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/kiungo-health/kiungo/internal/call"
@@ -35,7 +36,7 @@ var kept = []string{"Date", "Retry-After", "Content-Type", "Location", "ETag"}
 func (s *System) Send(ctx context.Context, r call.Request) (call.Answer, error) {
 	target := s.base + r.Path
 	if len(r.Query) > 0 {
-		target += "?" + url.Values(r.Query).Encode()
+		target += "?" + encodeQuery(r.Query)
 	}
 	req, err := http.NewRequestWithContext(ctx, r.Method, target, bytes.NewReader(r.Body))
 	if err != nil {
@@ -51,10 +52,7 @@ func (s *System) Send(ctx context.Context, r call.Request) (call.Answer, error) 
 	if len(r.Body) > 0 {
 		req.Header.Set("Content-Type", "application/json; charset=UTF-8")
 	}
-	client := *s.http
-	client.Jar = nil
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	resp, err := client.Do(req)
+	resp, err := s.http.Do(req)
 	if err != nil {
 		return call.Answer{}, err
 	}
@@ -74,6 +72,36 @@ func (s *System) Send(ctx context.Context, r call.Request) (call.Answer, error) 
 	}
 	s.setClock(a)
 	return a, nil
+}
+
+// escaped are the representations as they stand in an address: each read has one,
+// and they are long.
+var escaped = func() map[string]string {
+	out := map[string]string{}
+	for _, rep := range []string{patientRep, personRep, visitRep, encounterRep, rowRep, obsRep} {
+		out[rep] = url.QueryEscape(rep)
+	}
+	return out
+}()
+
+// encodeQuery writes a query, sorted by name.
+func encodeQuery(q map[string][]string) string {
+	var b strings.Builder
+	for _, name := range keysOf(q) {
+		for _, v := range q[name] {
+			if b.Len() > 0 {
+				b.WriteByte('&')
+			}
+			b.WriteString(url.QueryEscape(name))
+			b.WriteByte('=')
+			text, ok := escaped[v]
+			if !ok {
+				text = url.QueryEscape(v)
+			}
+			b.WriteString(text)
+		}
+	}
+	return b.String()
 }
 
 // setClock learns how far the server's clock is from ours. Differences below

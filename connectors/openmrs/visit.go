@@ -49,26 +49,19 @@ type wireVisit struct {
 	UUID     string  `json:"uuid"`
 	Voided   bool    `json:"voided"`
 	Audit    *audit  `json:"auditInfo"`
-	Patient  *ref    `json:"patient"`
-	Type     *ref    `json:"visitType"`
-	Location *ref    `json:"location"`
+	Patient  ref     `json:"patient"`
+	Type     ref     `json:"visitType"`
+	Location ref     `json:"location"`
 	Start    *string `json:"startDatetime"`
 	Stop     *string `json:"stopDatetime"`
 }
 
 func (k *visitKind) visitFields(w *wireVisit) record.Fields {
-	f := record.Fields{"uuid": w.UUID, "patient": refID(w.Patient), "type": refID(w.Type), "location": refID(w.Location)}
+	f := record.Fields{"uuid": w.UUID, "patient": w.Patient.UUID, "type": w.Type.UUID, "location": w.Location.UUID}
 	for path, text := range map[string]*string{"start": w.Start, "stop": w.Stop} {
 		f[path], _ = fromWire(deref(text), k.zone)
 	}
 	return f
-}
-
-func refID(r *ref) string {
-	if r == nil {
-		return ""
-	}
-	return r.UUID
 }
 
 // covers tells whether the visit is open at a moment.
@@ -153,14 +146,14 @@ func (k *visitKind) byCriterion(ctx context.Context, do call.Doer, by map[string
 	}
 	var fit []*wireVisit
 	for _, w := range all {
-		if w == nil || w.Voided || refID(w.Patient) != patient && w.Patient != nil {
+		if w == nil || w.Voided || w.Patient.UUID != patient && w.Patient.UUID != "" {
 			continue
 		}
 		if (w.UUID == q.Made || w.UUID == q.ID) && k.covers(w, at) {
 			// Our own, whatever the criteria say of type and place.
 			return k.asFound(w, "made before"), nil
 		}
-		if k.covers(w, at) && (typ == "" || refID(w.Type) == typ) && (place == "" || refID(w.Location) == place) {
+		if k.covers(w, at) && (typ == "" || w.Type.UUID == typ) && (place == "" || w.Location.UUID == place) {
 			fit = append(fit, w)
 		}
 	}

@@ -25,7 +25,6 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/kiungo-health/kiungo/connectors"
-	"github.com/kiungo-health/kiungo/internal/connector"
 	"github.com/kiungo-health/kiungo/internal/engine"
 	"github.com/kiungo-health/kiungo/internal/flow"
 	"github.com/kiungo-health/kiungo/internal/ledger"
@@ -315,6 +314,17 @@ func (w *world) run(forms ...form) {
 	w.settle()
 }
 
+// forward has forms that CommCare has sent, one after the other has come to rest.
+func (w *world) forward(forms ...form) {
+	w.t.Helper()
+	for _, f := range forms {
+		if !w.push(f.body()) {
+			w.t.Fatal("intake did not take a form")
+		}
+		w.settle()
+	}
+}
+
 func (w *world) settle() {
 	w.t.Helper()
 	w.must(w.engine.Settle(w.t.Context(), patience))
@@ -440,4 +450,11 @@ func asJSON(v any) []byte {
 	return b
 }
 
-var _ connector.Registry = registry
+// poisonous makes Kiungo itself fail on one person.
+func poisonous(p person) func(host string, r *http.Request) {
+	return func(_ string, r *http.Request) {
+		if strings.Contains(r.URL.RawQuery, p.nationalID()) {
+			panic("a bug met this person")
+		}
+	}
+}

@@ -25,6 +25,7 @@ func TestOnce(t *testing.T) {
 						continue // only OpenMRS executes what it answers with 401
 					}
 					t.Run(fmt.Sprintf("%s, %s of %s at %d", s.name, kind, system, k), func(t *testing.T) {
+						t.Parallel()
 						s.play(t, func(w *world) {
 							w.sims[system].Traffic().Switch(simulate.Fault{Kind: kind, Call: k})
 						}, func(w *world, _ map[string]string) {

@@ -142,10 +142,14 @@ func TestExactUndo(t *testing.T) {
 			for _, refusing := range s.refusable() {
 				for k := 1; k <= n[refusing]; k++ {
 					refuse := func(w *world) { w.sims[refusing].Traffic().Switch(simulate.Fault{Kind: simulate.Refuse, Call: k}) }
-					t.Run(fmt.Sprintf("%s refuses %d", refusing, k), func(t *testing.T) { s.play(t, refuse, takenBack(end)) })
+					t.Run(fmt.Sprintf("%s refuses %d", refusing, k), func(t *testing.T) {
+						t.Parallel()
+						s.play(t, refuse, takenBack(end))
+					})
 					for j := 1; j < k || refusing != serverA && j <= n[serverA]; j++ {
 						for _, kind := range lost {
 							t.Run(fmt.Sprintf("%s refuses %d after %s at %d", refusing, k, kind, j), func(t *testing.T) {
+								t.Parallel()
 								s.play(t, func(w *world) {
 									later := k
 									if kind == simulate.TimeoutBefore && refusing == serverA {
@@ -176,6 +180,7 @@ func TestExactUndoWhenTheUndoFails(t *testing.T) {
 		for _, kind := range []simulate.Kind{simulate.LostResponse, simulate.Error500, simulate.Error500After, simulate.TimeoutBefore, simulate.TimeoutAfter, simulate.HTMLPage} {
 			for undo := range 3 {
 				t.Run(fmt.Sprintf("%s, %s at undo %d", s.name, kind, undo+1), func(t *testing.T) {
+					t.Parallel()
 					s.play(t, func(w *world) {
 						w.sims[serverA].Traffic().Switch(simulate.Fault{Kind: kind, Call: n[serverA] + 1 + undo})
 						w.sims[last].Traffic().Switch(simulate.Fault{Kind: simulate.Refuse, Call: n[last]})

@@ -26,7 +26,9 @@ type witness struct {
 	begun  map[int64]bool       // deliveries that have written
 	flying map[string][]*flight // by lane and by record
 	seen   int
-	before func(host string, r *http.Request) // told of each changing request
+	// together is how many changing requests were under way at a time, at most.
+	together, now int
+	before        func(host string, r *http.Request) // told of each changing request
 }
 
 type flight struct {
@@ -42,6 +44,13 @@ func (x *witness) faults() []string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return slices.Clone(x.wrong)
+}
+
+// forget starts anew, with another ledger.
+func (x *witness) forget() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.epochs, x.first, x.begun = map[int64]int64{}, map[int64]int64{}, map[int64]bool{}
 }
 
 func (x *witness) blame(format string, args ...any) {
@@ -104,6 +113,8 @@ func (x *witness) look(host string, r *http.Request) (*flight, []string) {
 	}
 	x.intentFirst(text, c, d)
 	f := &flight{r.Context(), text}
+	x.now++
+	x.together = max(x.together, x.now)
 	keys := []string{fmt.Sprintf("lane %d", d.LaneID)}
 	if r.URL.Path != "" && !isCollection(r.URL.Path) {
 		keys = append(keys, host+r.URL.Path)
@@ -126,8 +137,12 @@ func isCollection(path string) bool {
 }
 
 func (x *witness) land(f *flight, keys []string) {
+	if f == nil {
+		return
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.now--
 	for _, k := range keys {
 		x.flying[k] = slices.DeleteFunc(x.flying[k], func(o *flight) bool { return o == f })
 	}

@@ -273,9 +273,6 @@ func (b *bench) do(ctx context.Context, s Step) error {
 			return err
 		}
 	case s.Restart:
-		if err := b.meanwhile(ctx, "restart"); err != nil {
-			return err
-		}
 		if err := b.restart(ctx); err != nil {
 			return err
 		}

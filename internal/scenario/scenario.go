@@ -134,7 +134,7 @@ func read(file string) (*Scenario, error) {
 		s.Name = strings.TrimSuffix(filepath.Base(file), ".yaml")
 	}
 	if len(s.Steps) == 0 {
-		return nil, fmt.Errorf("%s: a scenario needs steps:", file)
+		return nil, fmt.Errorf("%s: a scenario needs steps", file)
 	}
 	return s, nil
 }

@@ -110,7 +110,7 @@ func openWriter(path string) (*sqliteConn, error) {
 		"PRAGMA auto_vacuum = INCREMENTAL",
 		"PRAGMA journal_mode = WAL",
 		"PRAGMA synchronous = FULL",
-		"PRAGMA cache_size = -16384",
+		"PRAGMA cache_size = -8192",
 		"PRAGMA temp_store = MEMORY",
 		"PRAGMA wal_autocheckpoint = 16000",
 		"PRAGMA secure_delete = FAST",
@@ -129,7 +129,7 @@ func openReader(path string) (*sqliteConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range []string{"PRAGMA query_only = ON", "PRAGMA cache_size = -8192", "PRAGMA trusted_schema = OFF"} {
+	for _, p := range []string{"PRAGMA query_only = ON", "PRAGMA cache_size = -2048", "PRAGMA trusted_schema = OFF"} {
 		if _, err := c.exec(p); err != nil {
 			c.close()
 			return nil, fmt.Errorf("%s: %w", p, err)

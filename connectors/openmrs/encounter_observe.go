@@ -86,7 +86,7 @@ func (k *encounterKind) observeRow(w *wireEncounter, c call.Check) call.Observed
 		leaf := path[strings.LastIndexByte(path, '/')+1:]
 		wanted := treeOf(c.Want, strings.TrimSuffix(path, "obs/"+leaf))
 		got := k.nodes([]wireObs{{UUID: w.UUID, Concept: w.Concept, Value: w.Value, Comment: w.Comment, Members: w.Members}})
-		o.Exists = o.Exists && len(wanted) == 1 && wanted[0].concept == got[0].concept && fits(wanted[0], got[0])
+		o.Exists = o.Exists && len(wanted) == 1 && len(got) == 1 && wanted[0].concept == got[0].concept && fits(wanted[0], got[0])
 	case "provider added":
 		o.Exists = o.Exists && w.Provider.UUID == c.Want.Text("provider") && w.Role.UUID == c.Want.Text("role")
 	default:

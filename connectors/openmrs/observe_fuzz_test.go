@@ -19,16 +19,21 @@ func FuzzObserve(f *testing.F) {
 	f.Add(404, []byte(`{}`))
 	f.Add(200, []byte(`{"uuid":"x","obs":[{"concept":{"uuid":"c"},"groupMembers":[{"concept":null}]}],"encounterProviders":[{}]}`))
 	f.Add(200, []byte(`{"results":[null,{}]}`))
+	f.Add(200, []byte(`{"uuid":"x","provider":{"uuid":"p"}}`))
+	f.Add(200, []byte(`{"uuid":"x","concept":{"uuid":"c"},"groupMembers":[{"concept":{"uuid":"c"},"value":1}]}`))
+	f.Add(200, []byte(`{"uuid":"x","givenName":1,"birthdate":{},"value":[],"identifier":null,"voided":"true"}`))
+	f.Add(200, []byte(`null`))
+	f.Add(204, []byte(nil))
 	s := newRig(f, "", "").sys
 	want := record.Fields{"name/given": "Jane", "identifiers/OpenMRS ID": "100DWN", "attributes/Birthplace": "x", "deathDate": "2024-01-01", "obs/c#1/value": "v", "obs/g#1/obs/c#1/value": 1.0}
 	checks := map[string][]string{
-		"Patient": {"patient", "count"}, "Visit": {"visit", "count"}, "Obs": {"obs", "obs changed"},
+		"Patient": {"patient", "count", "name", "address", "person", "identifier", "attribute"}, "Visit": {"visit", "count"}, "Obs": {"obs", "obs changed"},
 		"Encounter": {"encounter", "count", "obs added", "obs changed", "obs removed", "provider added", "provider removed"},
 	}
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
 		for kind, list := range checks {
 			for _, as := range list {
-				for _, key := range []string{"", "obs/c#1 a,b", "identifiers/OpenMRS ID"} {
+				for _, key := range []string{"", "obs/c#1 a,b", "obs/g#1/obs/c#1 a", "identifiers/OpenMRS ID"} {
 					o, err := s.Kind(kind).Observe(call.Check{As: as, Key: key, Want: want, Pre: record.Fields{"obs/c#1/value": ""}}, call.Answer{Status: status, Body: body})
 					if err != nil && (o.Exists || o.Voided) {
 						t.Errorf("%s %s: both an error and an observation", kind, as)

@@ -17,11 +17,12 @@ var errKilled = errors.New("killed by the test")
 type killer struct {
 	at   int64
 	seen atomic.Int64
+	off  atomic.Bool
 	stop context.CancelFunc // what waits for the killed one waits no more
 }
 
 func (k *killer) fault(string) error {
-	if k.seen.Add(1) == k.at {
+	if !k.off.Load() && k.seen.Add(1) == k.at {
 		k.stop()
 		return errKilled
 	}
@@ -84,6 +85,7 @@ func (w *world) withRestarts(k *killer, forms []form) {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	defer cancel()
 	w.fault, k.stop = k.fault, cancel
+	defer k.off.Store(true)
 	for w.open() != nil { // killed while it opened
 		w.stop()
 	}

@@ -196,7 +196,7 @@ func (p *planner) withdraw(ctx context.Context) error {
 }
 
 func (p *planner) takeBack(ctx context.Context, m ledger.Made, kind connector.Kind, t Target, found connector.Found) ([]call.Call, Record, error) {
-	r := Record{Name: m.Record, System: m.System, Kind: m.Kind, ID: m.ID, Exists: true, Created: m.Created,
+	r := Record{Name: m.Record, System: m.System, Kind: m.Kind, ID: m.ID, Exists: true, Created: m.Created, Generation: m.Generation,
 		Person: kind.Spec().Person, Was: record.Fields{}, Write: record.Fields{}, Mine: record.Fields{}}
 	change := connector.Change{Record: m.Record, ID: m.ID, Found: &found,
 		Reason: fmt.Sprintf("kiungo delivery %d: document withdrawn", p.Work.Delivery.ID), At: p.plan.Event, Going: p.going}

@@ -109,7 +109,7 @@ func (p *planner) record(ctx context.Context, rec *flow.Record) error {
 	}
 	made := p.madeOf(rec)
 	r := Record{Name: rec.Name, System: target.System.Name(), Kind: rec.Kind, Needs: rec.Needs,
-		OnRefused: string(want.Refused), Person: kind.Spec().Person}
+		OnRefused: string(want.Refused), Person: kind.Spec().Person, Generation: p.generation(made)}
 	p.needs[rec.Name] = rec.Needs
 
 	set, fresh, err := p.canon(ctx, rec, kind, target, want)
@@ -350,10 +350,7 @@ func (p *planner) madeOf(rec *flow.Record) *ledger.Made {
 // find looks the record up, and decides what it means that it is not there.
 func (p *planner) find(ctx context.Context, rec *flow.Record, kind connector.Kind, t Target, want *flow.Wanted,
 	made *ledger.Made, set, fresh record.Fields) (connector.Found, string, error) {
-	generation := p.Work.Delivery.Generation
-	if made != nil {
-		generation = max(generation, made.Generation)
-	}
+	generation := p.generation(made)
 	name := rec.Name
 	if rec.Was != "" && made != nil && made.Record == rec.Was {
 		name = rec.Was
@@ -387,6 +384,15 @@ func (p *planner) find(ctx context.Context, rec *flow.Record, kind connector.Kin
 		return found, derived, nil
 	}
 	return found, derived, p.notFound(rec, t, want, found, q)
+}
+
+// generation of the derived id: raised by every undo and withdrawal that left a
+// voided row behind.
+func (p *planner) generation(made *ledger.Made) int {
+	if made == nil {
+		return p.Work.Delivery.Generation
+	}
+	return max(p.Work.Delivery.Generation, made.Generation)
 }
 
 func (p *planner) notFound(rec *flow.Record, t Target, want *flow.Wanted, found connector.Found, q connector.Query) error {

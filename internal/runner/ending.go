@@ -249,7 +249,7 @@ func (x *execution) reserved(generation int) []ledger.Made {
 		}
 		if len(keep) > 0 || r.Created && !r.Exists {
 			out = append(out, ledger.Made{Record: r.Name, System: r.System, Kind: r.Kind, ID: r.ID,
-				Generation: generation, Created: true, Gone: true, Reserved: keep})
+				Generation: max(generation, r.Generation+1), Created: true, Gone: true, Reserved: keep})
 		}
 	}
 	return out
@@ -319,7 +319,11 @@ func (x *execution) readAll(ctx context.Context) error {
 }
 
 func (x *execution) made(r plan.Record) ledger.Made {
-	m := ledger.Made{Record: r.Name, System: r.System, Kind: r.Kind, ID: r.ID, Generation: x.w.Delivery.Generation,
+	generation := r.Generation
+	if r.Removed && r.Created {
+		generation++ // the voided row keeps its id
+	}
+	m := ledger.Made{Record: r.Name, System: r.System, Kind: r.Kind, ID: r.ID, Generation: generation,
 		Created: r.Created, Gone: r.Removed, Fields: call.Resolve(r.Mine, x.book.Output), Before: record.Fields{}, Once: r.Once}
 	maps.Copy(m.Before, r.Was)
 	maps.Copy(m.Before, r.Before) // the first version knew what was there before us

@@ -428,6 +428,11 @@ func (x *execution) verify(ctx context.Context, i int) error {
 		if wait := x.unsettled(i); wait > 0 {
 			return &pause{until: wait, reason: "waiting until " + c.System + " has settled, to see whether a call happened"}
 		}
+		if o.Voided && o.ByUs && !x.book.Back && x.onlyThis(i) {
+			// A row of ours that was voided keeps its id for ever (law 9).
+			x.w.Delivery.Generation++
+			return errReplan
+		}
 		if failed := x.unsure[i]; failed != nil {
 			// It did not happen this time; a system that answers so is not sent the same again at once.
 			again := *failed

@@ -53,16 +53,17 @@ func (b *bench) report(ctx context.Context) (string, error) {
 			out.WriteString(d + "\n")
 		}
 	}
-	return moments.ReplaceAllStringFunc(out.String(), today), nil
+	return moments.ReplaceAllStringFunc(out.String(), recent), nil
 }
 
 // moments are those of JSON and of queries.
 var moments = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)?`)
 
-// today writes a moment of this run as NOW: it differs from run to run.
-func today(m string) string {
+// recent writes a moment of this run, or little before it (a sweep reads back),
+// as NOW: it differs from run to run.
+func recent(m string) string {
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05"} {
-		if t, err := time.Parse(layout, m); err == nil && time.Since(t).Abs() < 36*time.Hour {
+		if t, err := time.Parse(layout, m); err == nil && time.Since(t).Abs() < 2*time.Hour {
 			return "NOW"
 		}
 	}

@@ -252,44 +252,44 @@ func (t *Traffic) Wrap(next http.Handler) http.Handler {
 			keep(0, true)
 			panic(http.ErrAbortHandler)
 		case Error500:
-			keep(500, false)
-			http.Error(w, `{"error":{"message":"[simulated failure]"}}`, 500)
+			keep(http.StatusInternalServerError, false)
+			http.Error(w, `{"error":{"message":"[simulated failure]"}}`, http.StatusInternalServerError)
 		case Error500After:
 			execute()
-			keep(500, true)
-			http.Error(w, `{"error":{"message":"[simulated failure]"}}`, 500)
+			keep(http.StatusInternalServerError, true)
+			http.Error(w, `{"error":{"message":"[simulated failure]"}}`, http.StatusInternalServerError)
 		case Error503:
-			keep(503, false)
-			http.Error(w, "service unavailable", 503)
+			keep(http.StatusServiceUnavailable, false)
+			http.Error(w, "service unavailable", http.StatusServiceUnavailable)
 		case TooMany:
-			keep(429, false)
+			keep(http.StatusTooManyRequests, false)
 			w.Header().Set("Retry-After", "1")
-			http.Error(w, "too many requests", 429)
+			http.Error(w, "too many requests", http.StatusTooManyRequests)
 		case Unauthorised:
-			keep(401, false)
-			http.Error(w, "", 401)
+			keep(http.StatusUnauthorized, false)
+			http.Error(w, "", http.StatusUnauthorized)
 		case Executed401:
 			execute()
-			keep(401, true)
-			http.Error(w, "Session timed out", 401)
+			keep(http.StatusUnauthorized, true)
+			http.Error(w, "Session timed out", http.StatusUnauthorized)
 		case HTMLPage:
-			keep(502, false)
+			keep(http.StatusBadGateway, false)
 			w.Header().Set("Content-Type", "text/html")
-			w.WriteHeader(502)
+			w.WriteHeader(http.StatusBadGateway)
 			_, _ = io.WriteString(w, "<html><body><h1>502 Bad Gateway</h1></body></html>")
 		case Refuse:
-			keep(400, false)
+			keep(http.StatusBadRequest, false)
 			if t.Refusal != nil {
 				t.Refusal(w, r)
 				return
 			}
-			http.Error(w, "refused", 400)
+			http.Error(w, "refused", http.StatusBadRequest)
 		default:
 			if fault.Kind == Slow {
 				time.Sleep(fault.Delay)
 			}
 			out := execute()
-			keep(out.Code, out.Code < 400)
+			keep(out.Code, out.Code < http.StatusBadRequest)
 			give(out)
 		}
 	})

@@ -43,8 +43,10 @@ type Record struct {
 	Exists  bool          `json:"exists"`  // found
 	Created bool          `json:"created"` // by this document, now or in an earlier version
 	Removed bool          `json:"removed"` // withdrawn by this plan
-	Person  bool          `json:"person,omitempty"`
-	How     string        `json:"how,omitempty"` // by what it was found
+	// Generation of its derived id.
+	Generation int    `json:"generation,omitempty"`
+	Person     bool   `json:"person,omitempty"`
+	How        string `json:"how,omitempty"` // by what it was found
 	// OnRefused is what a refusal means: "undo", "keep" or "ask".
 	OnRefused string `json:"on_refused,omitempty"`
 	// Needs are the records that this one refers to.

@@ -32,7 +32,7 @@ type metadata struct {
 type metaKey struct{ what, ref string }
 
 type entry struct {
-	loading sync.Mutex // held while one reads
+	loading chan struct{} // full while one reads
 	kept    atomic.Pointer[reading]
 }
 
@@ -70,27 +70,30 @@ var errUnknown = errors.New("not known to OpenMRS")
 var errAmbiguous = errors.New("fits more than one in OpenMRS: give the uuid")
 
 // cached gives the value kept under key, or reads it. Readers of one key wait
-// for one reading; an error is not kept.
-func cached[T any](m *metadata, key metaKey, load func() (T, error)) (T, error) {
+// for one reading, or until they are stopped; an error is not kept.
+func cached[T any](ctx context.Context, m *metadata, key metaKey, load func() (T, error)) (v T, err error) {
 	if v, ok := keptFor[T](m, key); ok {
 		return v, nil
 	}
 	m.mu.Lock()
 	e := m.entries[key]
 	if e == nil {
-		e = &entry{}
+		e = &entry{loading: make(chan struct{}, 1)}
 		m.entries[key] = e
 	}
 	m.mu.Unlock()
-	e.loading.Lock()
-	defer e.loading.Unlock()
+	select {
+	case e.loading <- struct{}{}:
+		defer func() { <-e.loading }()
+	case <-ctx.Done():
+		return v, ctx.Err()
+	}
 	if v, ok := believed[T](m, e); ok {
 		return v, nil
 	}
-	v, err := load()
-	if err != nil {
-		var zero T
-		return zero, err
+	if v, err = load(); err != nil {
+		var none T
+		return none, err
 	}
 	e.kept.Store(&reading{until: m.sys.now().Add(metadataAge), value: v})
 	return v, nil
@@ -232,13 +235,13 @@ func hasNext(links []link) bool {
 }
 
 func (m *metadata) identifierTypes(ctx context.Context, do call.Doer) ([]identifierType, error) {
-	return cached(m, metaKey{what: "identifier types"}, func() ([]identifierType, error) {
+	return cached(ctx, m, metaKey{what: "identifier types"}, func() ([]identifierType, error) {
 		return list[identifierType](ctx, do, "read identifier types", read("/patientidentifiertype", "v", "full"))
 	})
 }
 
 func (m *metadata) attributeTypes(ctx context.Context, do call.Doer) ([]attributeType, error) {
-	return cached(m, metaKey{what: "attribute types"}, func() ([]attributeType, error) {
+	return cached(ctx, m, metaKey{what: "attribute types"}, func() ([]attributeType, error) {
 		return list[attributeType](ctx, do, "read person attribute types", read("/personattributetype", "v", "full"))
 	})
 }
@@ -285,7 +288,7 @@ func pick[T any](all []T, ref string, name func(T) named) (T, error) {
 // byName finds a row of a short metadata list (visittype, encountertype,
 // encounterrole) by name or uuid.
 func (m *metadata) byName(ctx context.Context, do call.Doer, resource, ref string) (named, error) {
-	all, err := cached(m, metaKey{what: resource}, func() ([]named, error) {
+	all, err := cached(ctx, m, metaKey{what: resource}, func() ([]named, error) {
 		return list[named](ctx, do, "read "+resource, read("/"+resource, "v", "custom:(uuid,display,name,retired)"))
 	})
 	if err != nil {
@@ -297,7 +300,7 @@ func (m *metadata) byName(ctx context.Context, do call.Doer, resource, ref strin
 // locationUUID finds a location by name or uuid: OpenMRS itself takes either where a
 // location is read. There are too many of them to list.
 func (m *metadata) locationUUID(ctx context.Context, do call.Doer, ref string) (string, error) {
-	return cached(m, metaKey{"location", ref}, func() (string, error) {
+	return cached(ctx, m, metaKey{"location", ref}, func() (string, error) {
 		var l named
 		err := get(ctx, do, "read location", read("/location/"+seg(ref), "v", "custom:(uuid,display,name,retired)"), &l)
 		if err != nil {
@@ -312,7 +315,7 @@ func (m *metadata) locationUUID(ctx context.Context, do call.Doer, ref string) (
 
 // formUUID checks the uuid of a form, which OpenMRS takes by uuid only.
 func (m *metadata) formUUID(ctx context.Context, do call.Doer, ref string) (string, error) {
-	return cached(m, metaKey{"form", ref}, func() (string, error) {
+	return cached(ctx, m, metaKey{"form", ref}, func() (string, error) {
 		var f named
 		err := get(ctx, do, "read form", read("/form/"+seg(ref), "v", "custom:(uuid)"), &f)
 		return f.UUID, err
@@ -330,7 +333,7 @@ type provider struct {
 
 // providerUUID finds a provider by uuid, by exact identifier, or by exact name.
 func (m *metadata) providerUUID(ctx context.Context, do call.Doer, ref string) (string, error) {
-	return cached(m, metaKey{"provider", ref}, func() (string, error) {
+	return cached(ctx, m, metaKey{"provider", ref}, func() (string, error) {
 		if looksLikeUUID(ref) {
 			var p provider
 			err := get(ctx, do, "read provider", read("/provider/"+seg(ref), "v", "custom:(uuid)"), &p)
@@ -370,7 +373,7 @@ func (m *metadata) concept(ctx context.Context, do call.Doer, ref string) (*conc
 	if c, ok := keptFor[*concept](m, key); ok {
 		return c, nil // without a closure: this is asked for every observation, twice
 	}
-	c, err := cached(m, key, func() (*concept, error) {
+	c, err := cached(ctx, m, key, func() (*concept, error) {
 		if source, code, ok := strings.Cut(ref, ":"); ok {
 			all, err := list[*concept](ctx, do, "read concept", read("/concept", "source", source, "code", code, "v", "full"))
 			if err != nil {
@@ -398,7 +401,7 @@ func (m *metadata) concept(ctx context.Context, do call.Doer, ref string) (*conc
 	})
 	if err == nil && c.UUID != ref {
 		// Whoever writes it asks for it by its uuid.
-		return cached(m, metaKey{"concept", c.UUID}, func() (*concept, error) { return c, nil })
+		return cached(ctx, m, metaKey{"concept", c.UUID}, func() (*concept, error) { return c, nil })
 	}
 	return c, err
 }
@@ -416,7 +419,7 @@ type generation struct {
 
 // identifierSource gives the idgen source that draws identifiers of a type.
 func (m *metadata) identifierSource(ctx context.Context, do call.Doer, typeUUID string) (string, error) {
-	all, err := cached(m, metaKey{what: "idgen"}, func() ([]generation, error) {
+	all, err := cached(ctx, m, metaKey{what: "idgen"}, func() ([]generation, error) {
 		return list[generation](ctx, do, "read how identifiers are generated", read("/idgen/autogenerationoption", "v", "full"))
 	})
 	if err != nil {

@@ -1,6 +1,8 @@
 package openmrs
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -57,4 +59,42 @@ func (r *rig) send(calls []call.Call) error {
 		}
 	}
 	return nil
+}
+
+// TestAWaitForMetadataCanBeStopped: while one lane's reading hangs, another that
+// waits for it still hears that it is to stop.
+func TestAWaitForMetadataCanBeStopped(t *testing.T) {
+	r := newRig(t, "", people)
+	reading, release := make(chan struct{}), make(chan struct{})
+	first := make(chan error, 1)
+	go func() {
+		_, err := r.sys.meta.identifierType(context.Background(), hanging{r, reading, release}, openmrsID)
+		first <- err
+	}()
+	<-reading
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	if _, err := r.sys.meta.identifierType(ctx, r, openmrsID); !errors.Is(err, context.Canceled) {
+		t.Errorf("the waiting lane: %v", err)
+	}
+	close(release)
+	if err := <-first; err != nil {
+		t.Errorf("the reading lane: %v", err)
+	}
+	r.reads = 0
+	if _, err := r.sys.meta.identifierType(t.Context(), r, openmrsID); err != nil || r.reads != 0 {
+		t.Errorf("%d reads, %v", r.reads, err)
+	}
+}
+
+// hanging is a Doer whose answers wait.
+type hanging struct {
+	*rig
+	reading, release chan struct{}
+}
+
+func (h hanging) Do(ctx context.Context, about string, req call.Request) (call.Answer, error) {
+	close(h.reading)
+	<-h.release
+	return h.rig.do(ctx, about, req)
 }

@@ -49,9 +49,25 @@ func undisturbed(t *testing.T, forms func() []form) (state map[string]string, ch
 // the counts balance.
 func (w *world) check(forms []form) {
 	w.t.Helper()
+	byState := w.accounts(w.deliveries(), forms)
+	counts, err := w.ledger.Counts(w.t.Context())
+	w.must(err)
+	for _, c := range counts {
+		byState[c.State] -= c.N
+	}
+	for s, n := range byState {
+		if n != 0 {
+			w.t.Errorf("%d deliveries are %s beyond those counted", n, s)
+		}
+	}
+}
+
+// accounts compares deliveries with the forms that were acknowledged.
+func (w *world) accounts(list []ledger.Delivery, forms []form) map[ledger.State]int64 {
+	w.t.Helper()
 	byState := map[ledger.State]int64{}
 	docs := map[string]int{}
-	for _, d := range w.deliveries() {
+	for _, d := range list {
 		byState[d.State]++
 		docs[d.Doc]++
 		if d.State != ledger.Done && d.State != ledger.Superseded {
@@ -66,43 +82,46 @@ func (w *world) check(forms []form) {
 			w.t.Errorf("document %s has %+d deliveries more than versions were acknowledged", doc, n)
 		}
 	}
-	counts, err := w.ledger.Counts(w.t.Context())
-	w.must(err)
-	for _, c := range counts {
-		byState[c.State] -= c.N
-	}
-	for s, n := range byState {
-		if n != 0 {
-			w.t.Errorf("%d deliveries are %s beyond those counted", n, s)
-		}
-	}
+	return byState
 }
 
 // withRestarts runs a workload in which the ledger may be killed at any commit;
-// what was not acknowledged is sent again, as CommCare does.
-func (w *world) withRestarts(k *killer, forms []form) {
+// what was not acknowledged is sent again, as CommCare does. One by one lets
+// each form come to rest before the next.
+func (w *world) withRestarts(k *killer, forms []form, oneByOne bool) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(w.t.Context())
 	defer cancel()
 	w.fault, k.stop = k.fault, cancel
 	defer k.off.Store(true)
-	for w.open() != nil { // killed while it opened
-		w.stop()
+	if w.open() != nil { // killed while it opened
+		w.restart()
 	}
 	for i := 0; i < len(forms); {
-		if w.push(forms[i].body()) {
-			i++
+		if !w.push(forms[i].body()) {
+			w.restart()
 			continue
+		}
+		i++
+		if oneByOne {
+			w.restOrRestart(ctx)
+		}
+	}
+	w.restOrRestart(ctx)
+}
+
+func (w *world) restOrRestart(ctx context.Context) {
+	w.t.Helper()
+	if ctx.Err() == nil { // not killed yet
+		if err := w.rest(ctx); err != nil && ctx.Err() == nil {
+			w.t.Fatal(err)
+		}
+		if ctx.Err() == nil {
+			return
 		}
 		w.restart()
 	}
-	if err := w.engine.Settle(ctx, patience); err != nil && ctx.Err() == nil {
-		w.t.Fatal(err)
-	}
-	if ctx.Err() != nil {
-		w.restart()
-		w.settle()
-	}
+	w.settle()
 }
 
 func (w *world) restart() {
@@ -122,29 +141,40 @@ func (w *world) restart() {
 // workload: nothing is lost, nothing happens twice or half, lanes stay in order.
 func TestAccounted(t *testing.T) {
 	want, _ := undisturbed(t, few)
-	step := 1
-	if testing.Short() {
-		step = 7
-	}
-	for at := 1; ; at += step {
-		struck := false
-		t.Run(fmt.Sprintf("point %d", at), func(t *testing.T) {
+	for _, mode := range []struct {
+		name     string
+		oneByOne bool
+		workers  int
+	}{{"all at once", false, 4}, {"one by one", true, 1}} {
+		points := 0
+		play := func(t *testing.T, at int) {
 			bubble(t, func(w *world) {
 				k := &killer{at: int64(at)}
+				w.workers = mode.workers
 				forms := few()
 				w.submit(forms...)
-				w.withRestarts(k, forms)
-				struck = k.struck()
+				w.withRestarts(k, forms, mode.oneByOne)
+				points = int(k.seen.Load())
+				if at > 0 && !k.struck() {
+					t.Skip("there were fewer commits this time")
+				}
 				w.check(forms)
 				w.same("after a kill", want, undrawn(w.state()))
 			})
-		})
-		if !struck {
-			t.Logf("%d points", at-1)
-			if at < 40 {
-				t.Errorf("only %d commits were met: the workload is too small", at/2)
-			}
-			return
 		}
+		t.Run(mode.name, func(t *testing.T) {
+			play(t, 0)
+			if points < 30 {
+				t.Fatalf("only %d points: the workload is too small", points)
+			}
+			t.Logf("%d points", points)
+			step := 1
+			if testing.Short() {
+				step = 9
+			}
+			for at, n := 1, points; at <= n; at += step {
+				t.Run(fmt.Sprintf("point %d", at), func(t *testing.T) { play(t, at) })
+			}
+		})
 	}
 }

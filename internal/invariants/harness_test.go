@@ -327,7 +327,20 @@ func (w *world) forward(forms ...form) {
 
 func (w *world) settle() {
 	w.t.Helper()
-	w.must(w.engine.Settle(w.t.Context(), patience))
+	w.must(w.rest(w.t.Context()))
+}
+
+// rest waits until nothing moves, and looks ever more rarely: the bubble's time
+// is free, a look is not.
+func (w *world) rest(ctx context.Context) error {
+	const atOnce = -1
+	for began, pause := time.Now(), 2*time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		time.Sleep(pause)
+		err := w.engine.Settle(ctx, atOnce)
+		if err == nil || ctx.Err() != nil || time.Since(began) > patience {
+			return err
+		}
+	}
 }
 
 // deliveries lists all deliveries, oldest first.

@@ -129,7 +129,7 @@ func TestIntentFirst(t *testing.T) {
 				w.sims[x.system].Traffic().Switch(x.fault)
 			}
 			w.submit(forms...)
-			w.withRestarts(&killer{at: int64(at)}, forms)
+			w.withRestarts(&killer{at: int64(at)}, forms, false)
 			w.mend(forms)
 			got, err := unnamed(w.state())
 			w.must(err)

@@ -22,7 +22,7 @@ type witness struct {
 	mu     sync.Mutex
 	wrong  []string
 	epochs map[int64]int64      // by lane, the newest seen
-	first  map[int64]int64      // by lane, the newest receive number that wrote
+	first  map[int64]place      // by lane, the newest place that wrote
 	begun  map[int64]bool       // deliveries that have written
 	flying map[string][]*flight // by lane and by record
 	seen   int
@@ -31,13 +31,20 @@ type witness struct {
 	before        func(host string, r *http.Request) // told of each changing request
 }
 
+// place is a delivery's place in its lane; a new version of a document takes
+// the place of the old.
+type place struct {
+	seq int64
+	doc string
+}
+
 type flight struct {
 	ctx  context.Context
 	call string
 }
 
 func newWitness(w *world) *witness {
-	return &witness{w: w, epochs: map[int64]int64{}, first: map[int64]int64{}, begun: map[int64]bool{}, flying: map[string][]*flight{}}
+	return &witness{w: w, epochs: map[int64]int64{}, first: map[int64]place{}, begun: map[int64]bool{}, flying: map[string][]*flight{}}
 }
 
 func (x *witness) faults() []string {
@@ -50,7 +57,7 @@ func (x *witness) faults() []string {
 func (x *witness) forget() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.epochs, x.first, x.begun = map[int64]int64{}, map[int64]int64{}, map[int64]bool{}
+	x.epochs, x.first, x.begun = map[int64]int64{}, map[int64]place{}, map[int64]bool{}
 }
 
 func (x *witness) blame(format string, args ...any) {
@@ -165,7 +172,7 @@ func (x *witness) intentFirst(text string, c callID, d *ledger.Work) {
 		case s.Call == c.call && s.Kind != ledger.StepNote:
 			state = string(s.Kind)
 		}
-		if s.Intent == c.call {
+		if slices.Contains(strings.Fields(s.Intent), c.call) {
 			state = "intended"
 		}
 	}
@@ -178,9 +185,10 @@ func (x *witness) intentFirst(text string, c callID, d *ledger.Work) {
 	x.epochs[d.LaneID] = c.epoch
 	if !x.begun[c.delivery] {
 		x.begun[c.delivery] = true
-		if d.Delivery.Seq <= x.first[d.LaneID] {
-			x.blame("call %s is the first of receive number %d, after that of %d in the same lane", text, d.Delivery.Seq, x.first[d.LaneID])
+		last := x.first[d.LaneID]
+		if d.Delivery.Seq < last.seq || d.Delivery.Seq == last.seq && d.Delivery.Doc != last.doc {
+			x.blame("call %s is the first of receive number %d, after that of %d in the same lane", text, d.Delivery.Seq, last.seq)
 		}
-		x.first[d.LaneID] = d.Delivery.Seq
+		x.first[d.LaneID] = place{d.Delivery.Seq, d.Delivery.Doc}
 	}
 }

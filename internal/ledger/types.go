@@ -136,8 +136,9 @@ type Step struct {
 	Data  json.RawMessage
 	At    time.Time
 	Epoch int64
-	// Intents names the calls whose intent is journaled by this very line: one
-	// commit holds answer n and intent n+1 (law 39).
+	// Intent names the calls, with a blank between them, whose intent is
+	// journaled by this very line: one commit holds answer n and intent n+1
+	// (law 39). A name after a minus was announced before and not sent.
 	Intent string
 }
 
@@ -147,6 +148,7 @@ type StepKind string
 const (
 	StepIntent   StepKind = "intent"
 	StepAnswer   StepKind = "answer"
+	StepAnswers  StepKind = "answers" // of several calls; about none by itself
 	StepUnknown  StepKind = "unknown"
 	StepVerified StepKind = "verified" // asked, and it had happened
 	StepAbsent   StepKind = "absent"   // asked, and it had not happened
@@ -170,7 +172,8 @@ type Plan struct {
 	Claims []string
 	// Pending are links to be, written before any call (law 16).
 	Pending []Link
-	// Intent is the name of the first call, journaled in the same commit.
+	// Intent names the first calls, with a blank between them; journaled in the
+	// same commit.
 	Intent string
 }
 

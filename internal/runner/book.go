@@ -3,6 +3,7 @@ package runner
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/kiungo-health/kiungo/internal/call"
 	"github.com/kiungo-health/kiungo/internal/ledger"
@@ -62,12 +63,18 @@ type Command struct {
 	State ledger.State // for Finish
 }
 
-// answerData is the data of a journal line about an answer or a refusal.
-type answerData struct {
+// lineData is the data of a journal line.
+type lineData struct {
 	Outputs call.Outputs `json:"outputs,omitempty"`
 	Reason  string       `json:"reason,omitempty"`
 	Field   string       `json:"field,omitempty"`
+	// Answers are calls of a run that were answered since the line before, with
+	// their outputs.
+	Answers map[string]call.Outputs `json:"answers,omitempty"`
 }
+
+// notSent marks, in a line's Intent, a call that was announced and not sent.
+const notSent = "-"
 
 // Open reads a journal against its plan.
 func Open(p *plan.Plan, journal []ledger.Step) (*Book, error) {
@@ -90,11 +97,17 @@ func (b *Book) Apply(s ledger.Step) error {
 	if s.Kind == ledger.StepNote {
 		return nil
 	}
-	var d answerData
+	var d lineData
 	if len(s.Data) > 0 {
 		if err := json.Unmarshal(s.Data, &d); err != nil {
 			return fmt.Errorf("journal line %d: %w", s.N, err)
 		}
+	}
+	if err := b.before(s, d); err != nil {
+		return err
+	}
+	if s.Kind == ledger.StepAnswers {
+		return b.intent(s)
 	}
 	if s.Kind == ledger.StepBack {
 		b.Back, b.Why, b.Field = true, d.Reason, d.Field
@@ -113,10 +126,7 @@ func (b *Book) Apply(s ledger.Step) error {
 	case ledger.StepIntent:
 		e.State, e.Epoch = call.Sent, s.Epoch
 	case ledger.StepAnswer, ledger.StepVerified:
-		e.State = call.Answered
-		if d.Outputs != nil {
-			e.Outputs = d.Outputs
-		}
+		b.answer(i, d.Outputs)
 	case ledger.StepAccepted:
 		e.State, e.Outputs = call.Accepted, d.Outputs
 	case ledger.StepUnknown:
@@ -141,24 +151,78 @@ func (b *Book) Apply(s ledger.Step) error {
 	return b.intent(s)
 }
 
-// intent takes into account that one line may carry the next call's intent.
-func (b *Book) intent(s ledger.Step) error {
-	if s.Intent == "" {
-		return nil
+// before takes into account what a line says of the run that it ends.
+func (b *Book) before(s ledger.Step, d lineData) error {
+	for name, outputs := range d.Answers {
+		i, ok := b.index[name]
+		if !ok {
+			return fmt.Errorf("journal line %d answers call %q, which the plan does not have", s.N, name)
+		}
+		b.answer(i, outputs)
 	}
-	i, ok := b.index[s.Intent]
-	if !ok {
-		return fmt.Errorf("journal line %d announces call %q, which the plan does not have", s.N, s.Intent)
+	for word := range strings.FieldsSeq(s.Intent) {
+		name, not := strings.CutPrefix(word, notSent)
+		if i, ok := b.index[name]; ok && not {
+			b.Calls[i].State = call.Planned
+		}
 	}
-	if b.Back {
-		b.Calls[i].Undoing = true
-		return nil
-	}
-	b.Calls[i].State, b.Calls[i].Epoch = call.Sent, s.Epoch
 	return nil
 }
 
-func (b *Book) refused(i int, d answerData) {
+func (b *Book) answer(i int, outputs call.Outputs) {
+	b.Calls[i].State = call.Answered
+	if outputs != nil {
+		b.Calls[i].Outputs = outputs
+	}
+}
+
+// intent takes into account that one line may carry the intents of what is
+// sent next.
+func (b *Book) intent(s ledger.Step) error {
+	for name := range strings.FieldsSeq(s.Intent) {
+		if strings.HasPrefix(name, notSent) {
+			continue // before has seen to it
+		}
+		i, ok := b.index[name]
+		if !ok {
+			return fmt.Errorf("journal line %d announces call %q, which the plan does not have", s.N, name)
+		}
+		if b.Back {
+			b.Calls[i].Undoing = true
+			continue
+		}
+		b.Calls[i].State, b.Calls[i].Epoch = call.Sent, s.Epoch
+	}
+	return nil
+}
+
+// Run names the calls that are announced together from call i on: those that
+// the target can be asked about, whose repeat does no harm. One intent covers
+// them all, and their answers need not be durable one by one: after a crash
+// each of them is verified. A call of any other kind is announced alone, and
+// its answer is durable before anything else is sent.
+func (b *Book) Run(i int) []int {
+	out := []int{i}
+	if !together(b.Plan.Calls[i]) {
+		return out
+	}
+	for j := i + 1; j < len(b.Calls); j++ {
+		if b.Calls[j].Skipped || b.Calls[j].State != call.Planned {
+			continue
+		}
+		if !together(b.Plan.Calls[j]) {
+			break
+		}
+		out = append(out, j)
+	}
+	return out
+}
+
+func together(c call.Call) bool {
+	return c.Repeat == call.Safe && c.Reversal != call.Final && c.Await == nil && (c.Check != nil || c.Reversal == call.Leftover)
+}
+
+func (b *Book) refused(i int, d lineData) {
 	c := b.Plan.Calls[i]
 	r := b.Plan.Record(c.Record)
 	onRefused := "undo"

@@ -26,7 +26,7 @@ type world struct {
 func (w *world) write(t *rapid.T, kind ledger.StepKind, i int, reason string) {
 	s := ledger.Step{N: len(w.journal) + 1, Kind: kind, Call: w.p.Calls[i].Name}
 	if reason != "" {
-		s.Data, _ = json.Marshal(answerData{Reason: reason})
+		s.Data, _ = json.Marshal(lineData{Reason: reason})
 	}
 	w.journal = append(w.journal, s)
 	if err := w.book.Apply(s); err != nil {

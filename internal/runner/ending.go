@@ -61,6 +61,13 @@ func (x *execution) do(ctx context.Context, c *call.Call, about string, r call.R
 
 // end writes the outcome, with the line that still waits for it.
 func (x *execution) end(ctx context.Context, e ledger.End) (*ledger.Work, error) {
+	if x.pending == nil && (len(x.answers) > 0 || len(x.announced) > 0) {
+		s, err := x.line(ledger.StepAnswers, "", lineData{})
+		if err != nil {
+			return nil, err
+		}
+		x.pending = &s
+	}
 	e.Last, x.pending = x.pending, nil
 	e.Calls = x.calls
 	if e.Generation == 0 {

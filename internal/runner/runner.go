@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/kiungo-health/kiungo/internal/call"
@@ -60,16 +62,19 @@ type execution struct {
 	flow *flow.Flow
 	plan *plan.Plan
 	book *Book
-	// announced is the call whose intent (or undo's intent) this very run
-	// journaled last: only that one may be sent without asking the target first.
-	announced string
-	pending   *ledger.Step // a line that waits to be written with what follows it
-	stale     bool         // the plan is old or was resumed: check before each write
-	replans   int
-	calls     int
-	readBack  map[string]call.Observed
-	readings  map[string]call.Answer // of this ending; nil before
-	unsure    map[int]*call.Error    // calls that this run sent and got no clear answer to
+	// announced are the calls whose intent this very run of the process has
+	// journaled and which it has not sent yet: only those may be sent without
+	// asking the target first.
+	announced map[string]bool
+	// answers are those of calls that were announced together, until the next line.
+	answers  map[string]call.Outputs
+	pending  *ledger.Step // a line that waits to be written with what follows it
+	stale    bool         // the plan is old or was resumed: check before each write
+	replans  int
+	calls    int
+	readBack map[string]call.Observed
+	readings map[string]call.Answer // of this ending; nil before
+	unsure   map[int]*call.Error    // calls that this run sent and got no clear answer to
 }
 
 // maxReplans bounds how often one run plans again because the target moved.
@@ -135,7 +140,7 @@ func (x *execution) makePlan(ctx context.Context) (done bool, next *ledger.Work,
 	if x.book, err = Open(p, nil); err != nil {
 		return end(x.stop(ctx, err))
 	}
-	x.announced, x.pending, x.stale = "", nil, false
+	x.announced, x.answers, x.pending, x.stale = nil, nil, nil, false
 	if len(p.Calls) == 0 {
 		return end(x.finish(ctx, ledger.Done))
 	}
@@ -150,7 +155,7 @@ func (x *execution) makePlan(ctx context.Context) (done bool, next *ledger.Work,
 	}
 	first := x.book.Next()
 	record := ledger.Plan{Body: body, Hash: hash, FlowHash: p.FlowHash, Claims: p.Claims(), Pending: p.Links(person(x.w)),
-		Intent: p.Calls[first.Call].Name}
+		Intent: x.names(x.book.Run(first.Call))}
 	err = x.Ledger.Journal(ctx, x.w, record)
 	switch {
 	case errors.Is(err, ledger.ErrClaimed):
@@ -162,21 +167,37 @@ func (x *execution) makePlan(ctx context.Context) (done bool, next *ledger.Work,
 	case err != nil:
 		return end(nil, err)
 	}
-	if err := x.book.Apply(ledger.Step{N: 1, Kind: ledger.StepIntent, Call: record.Intent, Epoch: x.w.Epoch}); err != nil {
+	head, rest, _ := strings.Cut(record.Intent, " ")
+	if err := x.book.Apply(ledger.Step{N: 1, Kind: ledger.StepIntent, Call: head, Intent: rest, Epoch: x.w.Epoch}); err != nil {
 		return end(nil, err)
 	}
-	x.announced = record.Intent
+	x.announce(record.Intent)
 	return false, nil, nil
+}
+
+func (x *execution) names(calls []int) string {
+	out := make([]string, len(calls))
+	for n, i := range calls {
+		out[n] = x.plan.Calls[i].Name
+	}
+	return strings.Join(out, " ")
+}
+
+func (x *execution) announce(names string) {
+	x.announced = map[string]bool{}
+	for name := range strings.FieldsSeq(names) {
+		x.announced[name] = true
+	}
 }
 
 // step does the next command.
 func (x *execution) step(ctx context.Context) (done bool, next *ledger.Work, err error) {
 	cmd := x.book.Next()
 	switch {
-	case (cmd.Do == Verify || cmd.Do == Ask || cmd.Do == Send) && x.announced == x.plan.Calls[cmd.Call].Name:
+	case (cmd.Do == Verify || cmd.Do == Ask || cmd.Do == Send) && x.announced[x.plan.Calls[cmd.Call].Name]:
 		err = x.send(ctx, cmd.Call)
 	case cmd.Do == Send:
-		if err = x.announce(ctx, cmd.Call); err == nil {
+		if err = x.intend(ctx, cmd.Call); err == nil {
 			return false, nil, nil
 		}
 	case cmd.Do == Verify:
@@ -200,7 +221,7 @@ func (x *execution) step(ctx context.Context) (done bool, next *ledger.Work, err
 	}
 	if errors.Is(err, errReplan) {
 		if x.replans++; x.replans <= maxReplans {
-			x.book, x.plan, x.pending = nil, nil, nil
+			x.book, x.plan, x.pending, x.answers, x.announced = nil, nil, nil, nil, nil
 			return false, nil, nil
 		}
 		err = &plan.Stop{State: ledger.Waiting, Code: "moving", Cause: "the record keeps changing", Reason: "the target keeps changing while we plan; trying again later"}
@@ -213,53 +234,78 @@ func (x *execution) step(ctx context.Context) (done bool, next *ledger.Work, err
 // written yet.
 var errReplan = errors.New("plan again")
 
-// write journals a line. Its successor's intent goes into the same line, so
-// that one commit holds answer n and intent n+1 (law 39); a line that ends the
-// delivery waits for the ending's transaction.
-func (x *execution) write(ctx context.Context, kind ledger.StepKind, i int, d answerData) error {
-	s := ledger.Step{N: x.book.Lines + 1, Kind: kind, Call: x.plan.Calls[i].Name, Epoch: x.w.Epoch}
-	if d.Reason != "" || d.Field != "" || len(d.Outputs) > 0 {
+// line makes the next line of the journal. It carries the answers that no line
+// carried yet, and names what was announced and will not be sent now.
+func (x *execution) line(kind ledger.StepKind, name string, d lineData) (ledger.Step, error) {
+	d.Answers = x.answers
+	s := ledger.Step{N: x.book.Lines + 1, Kind: kind, Call: name, Epoch: x.w.Epoch}
+	if d.Reason != "" || d.Field != "" || len(d.Outputs) > 0 || len(d.Answers) > 0 {
 		data, err := json.Marshal(d)
 		if err != nil {
-			return err
+			return s, err
 		}
 		s.Data = data
+	}
+	var words []string
+	for i := range x.plan.Calls {
+		if c := x.plan.Calls[i].Name; x.announced[c] && c != name {
+			words = append(words, notSent+c)
+		}
+	}
+	s.Intent = strings.Join(words, " ")
+	x.answers, x.announced = nil, nil
+	return s, nil
+}
+
+// write journals a line. The intent of what is sent next goes into the same
+// line, so that one commit holds answer n and intent n+1 (law 39); a line that
+// ends the delivery waits for the ending's transaction.
+func (x *execution) write(ctx context.Context, kind ledger.StepKind, i int, d lineData) error {
+	s, err := x.line(kind, x.plan.Calls[i].Name, d)
+	if err != nil {
+		return err
 	}
 	if err := x.book.Apply(s); err != nil {
 		return err
 	}
-	x.announced = ""
 	cmd := x.book.Next()
+	next := ""
 	switch {
 	case cmd.Do == Finish:
 		x.pending = &s
 		return nil
-	case cmd.Do == Send && !x.stale, cmd.Do == Undo && !x.book.Calls[cmd.Call].Undoing:
-		s.Intent = x.plan.Calls[cmd.Call].Name
-		if err := x.book.intent(s); err != nil {
+	case cmd.Do == Send && !x.stale:
+		next = x.names(x.book.Run(cmd.Call))
+		x.announce(next)
+	case cmd.Do == Undo && !x.book.Calls[cmd.Call].Undoing:
+		next = x.plan.Calls[cmd.Call].Name
+	}
+	if next != "" {
+		if err := x.book.intent(ledger.Step{N: s.N, Intent: next, Epoch: s.Epoch}); err != nil {
 			return err
 		}
-		if cmd.Do == Send {
-			x.announced = s.Intent
-		}
+		s.Intent = strings.TrimSpace(s.Intent + " " + next)
 	}
 	return x.Ledger.Step(ctx, x.w, s)
 }
 
-// announce journals the intent of a call that no line carried yet, after
+// intend journals the intent of a call that no line carried yet, after
 // checking, if the plan is old, that the target still is as planned against.
-func (x *execution) announce(ctx context.Context, i int) error {
+func (x *execution) intend(ctx context.Context, i int) error {
 	if x.stale {
 		as, err := x.standing(ctx, i)
 		if err != nil || as {
 			return err
 		}
 	}
-	s := ledger.Step{N: x.book.Lines + 1, Kind: ledger.StepIntent, Call: x.plan.Calls[i].Name, Epoch: x.w.Epoch}
+	s, err := x.line(ledger.StepIntent, x.plan.Calls[i].Name, lineData{})
+	if err != nil {
+		return err
+	}
 	if err := x.Ledger.Step(ctx, x.w, s); err != nil {
 		return err
 	}
-	x.announced = s.Call
+	x.announce(s.Call)
 	return x.book.Apply(s)
 }
 
@@ -278,7 +324,7 @@ func (x *execution) standing(ctx context.Context, i int) (already bool, err erro
 		return false, nil
 	}
 	if c.Check.Judge(o, x.book.Output) == call.Yes && c.Check.Want != nil {
-		return true, x.write(ctx, ledger.StepVerified, i, answerData{Outputs: o.Outputs})
+		return true, x.write(ctx, ledger.StepVerified, i, lineData{Outputs: o.Outputs})
 	}
 	if !x.book.Touched() {
 		return false, errReplan
@@ -296,6 +342,7 @@ func (x *execution) send(ctx context.Context, i int) error {
 			return err
 		}
 	}
+	delete(x.announced, c.Name)
 	answer, err := x.do(ctx, c, c.About, c.Request)
 	if err == nil {
 		return x.answered(ctx, i, answer)
@@ -303,7 +350,7 @@ func (x *execution) send(ctx context.Context, i int) error {
 	var refused *call.Error
 	if !errors.As(err, &refused) {
 		if errors.As(err, new(*system.OpenError)) || ctx.Err() != nil {
-			return x.notSent(i, err)
+			return x.unsent(i, err)
 		}
 		return err
 	}
@@ -311,7 +358,7 @@ func (x *execution) send(ctx context.Context, i int) error {
 	case call.Conflicting:
 		if !x.book.Applied() {
 			// Someone else was there first: look again, nothing of ours is in it.
-			if err := x.notSent(i, nil); err != nil {
+			if err := x.unsent(i, nil); err != nil {
 				return err
 			}
 			return errReplan
@@ -321,28 +368,28 @@ func (x *execution) send(ctx context.Context, i int) error {
 		if refused.Traces && x.onRefused(c) == "undo" {
 			return x.traces(ctx, i, refused)
 		}
-		return x.write(ctx, ledger.StepRefused, i, answerData{Reason: refused.System + ": " + refused.Reason, Field: refused.Field})
+		return x.write(ctx, ledger.StepRefused, i, lineData{Reason: refused.System + ": " + refused.Reason, Field: refused.Field})
 	case call.Queued:
 		outputs, err := c.Collect(answer)
 		if err != nil {
 			outputs = nil
 		}
-		return x.write(ctx, ledger.StepAccepted, i, answerData{Outputs: outputs})
+		return x.write(ctx, ledger.StepAccepted, i, lineData{Outputs: outputs})
 	case call.RetryLater, call.NotAuthorised:
-		return x.notSent(i, err)
+		return x.unsent(i, err)
 	}
 	if c.Check == nil && c.Repeat == call.Safe {
 		// Whether it happened or not does no harm: send it again, but not at once.
 		again := *refused
 		again.Class = call.RetryLater
-		return x.notSent(i, &again)
+		return x.unsent(i, &again)
 	}
 	// The outcome is unknown: ask before anything else.
 	if x.unsure == nil {
 		x.unsure = map[int]*call.Error{}
 	}
 	x.unsure[i] = refused
-	return x.write(ctx, ledger.StepUnknown, i, answerData{})
+	return x.write(ctx, ledger.StepUnknown, i, lineData{})
 }
 
 func (x *execution) onRefused(c *call.Call) string {
@@ -355,32 +402,36 @@ func (x *execution) onRefused(c *call.Call) string {
 // traces handles a refusal that may have been written all the same: the
 // delivery turns back, and the call is verified before it is left alone.
 func (x *execution) traces(ctx context.Context, i int, refused *call.Error) error {
-	unknown := ledger.Step{N: x.book.Lines + 1, Kind: ledger.StepUnknown, Call: x.plan.Calls[i].Name, Epoch: x.w.Epoch}
+	unknown, err := x.line(ledger.StepUnknown, x.plan.Calls[i].Name, lineData{})
+	if err != nil {
+		return err
+	}
 	if err := x.Ledger.Step(ctx, x.w, unknown); err != nil {
 		return err
 	}
 	if err := x.book.Apply(unknown); err != nil {
 		return err
 	}
-	data, err := json.Marshal(answerData{Reason: refused.System + ": " + refused.Reason, Field: refused.Field})
+	back, err := x.line(ledger.StepBack, "", lineData{Reason: refused.System + ": " + refused.Reason, Field: refused.Field})
 	if err != nil {
 		return err
 	}
-	back := ledger.Step{N: x.book.Lines + 1, Kind: ledger.StepBack, Data: data, Epoch: x.w.Epoch}
 	if err := x.Ledger.Step(ctx, x.w, back); err != nil {
 		return err
 	}
-	x.announced = ""
 	return x.book.Apply(back)
 }
 
-// notSent puts the call back to planned, and stops for now.
-func (x *execution) notSent(i int, cause error) error {
-	s := ledger.Step{N: x.book.Lines + 1, Kind: ledger.StepAbsent, Call: x.plan.Calls[i].Name, Epoch: x.w.Epoch}
+// unsent puts the call back to planned, and stops for now.
+func (x *execution) unsent(i int, cause error) error {
+	s, err := x.line(ledger.StepAbsent, x.plan.Calls[i].Name, lineData{})
+	if err != nil {
+		return err
+	}
 	if err := x.book.Apply(s); err != nil {
 		return err
 	}
-	x.pending, x.announced = &s, ""
+	x.pending = &s
 	return cause
 }
 
@@ -389,7 +440,7 @@ func (x *execution) answered(ctx context.Context, i int, a call.Answer) error {
 	outputs, err := c.Collect(a)
 	if err != nil && c.Check != nil {
 		// Done, but we cannot read what it gave: the target will say.
-		return x.write(ctx, ledger.StepUnknown, i, answerData{})
+		return x.write(ctx, ledger.StepUnknown, i, lineData{})
 	}
 	if err != nil {
 		return &plan.Stop{State: ledger.Held, Code: "answer", Cause: c.System + " answers in an unknown form", Reason: err.Error()}
@@ -402,7 +453,31 @@ func (x *execution) answered(ctx context.Context, i int, a call.Answer) error {
 			}
 		}
 	}
-	return x.write(ctx, ledger.StepAnswer, i, answerData{Outputs: outputs})
+	if len(x.announced) > 0 || x.lastOfRun(i) {
+		// Its intent is durable; its answer waits for the next line. After a crash
+		// the target is asked.
+		if x.answers == nil {
+			x.answers = map[string]call.Outputs{}
+		}
+		x.answers[c.Name] = outputs
+		x.book.answer(i, outputs)
+		return nil
+	}
+	return x.write(ctx, ledger.StepAnswer, i, lineData{Outputs: outputs})
+}
+
+// lastOfRun tells whether a call was announced together with others that are
+// answered, and nothing but the ending follows.
+func (x *execution) lastOfRun(i int) bool {
+	if len(x.answers) == 0 || !together(x.plan.Calls[i]) {
+		return false
+	}
+	for j := i + 1; j < len(x.book.Calls); j++ {
+		if !x.book.Calls[j].Skipped && x.book.Calls[j].State == call.Planned {
+			return false
+		}
+	}
+	return true
 }
 
 func (x *execution) keepReading(name string, o call.Observed) {
@@ -423,7 +498,7 @@ func (x *execution) verify(ctx context.Context, i int) error {
 	switch c.Check.Judge(o, x.book.Output) {
 	case call.Yes:
 		x.keepReading(c.Name, o)
-		return x.write(ctx, ledger.StepVerified, i, answerData{Outputs: o.Outputs})
+		return x.write(ctx, ledger.StepVerified, i, lineData{Outputs: o.Outputs})
 	case call.NotYet:
 		if wait := x.unsettled(i); wait > 0 {
 			return &pause{until: wait, reason: "waiting until " + c.System + " has settled, to see whether a call happened"}
@@ -437,9 +512,9 @@ func (x *execution) verify(ctx context.Context, i int) error {
 			// It did not happen this time; a system that answers so is not sent the same again at once.
 			again := *failed
 			again.Class = call.RetryLater
-			return x.notSent(i, &again)
+			return x.unsent(i, &again)
 		}
-		return x.write(ctx, ledger.StepAbsent, i, answerData{})
+		return x.write(ctx, ledger.StepAbsent, i, lineData{})
 	}
 	if x.onlyThis(i) && !x.book.Back {
 		// Whatever is there now is the new truth; nothing else of ours is in it.
@@ -468,7 +543,7 @@ func (x *execution) unsettled(i int) time.Duration {
 	}
 	var sent time.Time
 	for _, s := range x.w.Journal {
-		if s.Call == c.Name && s.Kind == ledger.StepIntent || s.Intent == c.Name {
+		if s.Call == c.Name && s.Kind == ledger.StepIntent || slices.Contains(strings.Fields(s.Intent), c.Name) {
 			sent = s.At
 		}
 	}
@@ -487,23 +562,23 @@ func (x *execution) look(ctx context.Context, i int) error {
 		return err
 	}
 	if c.Check.Judge(o, x.book.Output) == call.Yes {
-		return x.write(ctx, ledger.StepVerified, i, answerData{Outputs: o.Outputs})
+		return x.write(ctx, ledger.StepVerified, i, lineData{Outputs: o.Outputs})
 	}
-	return x.write(ctx, ledger.StepLooked, i, answerData{})
+	return x.write(ctx, ledger.StepLooked, i, lineData{})
 }
 
 // await asks whether a call that was only accepted is done.
 func (x *execution) await(ctx context.Context, i int) error {
 	c := &x.plan.Calls[i]
 	if c.Await == nil {
-		return x.write(ctx, ledger.StepAnswer, i, answerData{Outputs: x.book.Calls[i].Outputs})
+		return x.write(ctx, ledger.StepAnswer, i, lineData{Outputs: x.book.Calls[i].Outputs})
 	}
 	o, err := x.observe(ctx, c, c.Await.Check)
 	if err != nil {
 		return err
 	}
 	if c.Await.Check.Judge(o, x.book.Output) == call.Yes {
-		return x.write(ctx, ledger.StepVerified, i, answerData{Outputs: o.Outputs})
+		return x.write(ctx, ledger.StepVerified, i, lineData{Outputs: o.Outputs})
 	}
 	return &pause{until: c.Await.Every, reason: c.System + " accepted it and has not done it yet", limit: c.Await.Until,
 		past: "the target accepted the call but never did it; look there, then retry or skip"}

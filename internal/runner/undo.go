@@ -18,7 +18,10 @@ import (
 func (x *execution) undo(ctx context.Context, i int) error {
 	c := &x.plan.Calls[i]
 	if !x.book.Calls[i].Undoing {
-		s := ledger.Step{N: x.book.Lines + 1, Kind: ledger.StepUndo, Call: c.Name, Epoch: x.w.Epoch}
+		s, err := x.line(ledger.StepUndo, c.Name, lineData{})
+		if err != nil {
+			return err
+		}
 		if err := x.Ledger.Step(ctx, x.w, s); err != nil {
 			return err
 		}
@@ -38,7 +41,7 @@ func (x *execution) undo(ctx context.Context, i int) error {
 		return x.leftOver(ctx, i, strings.Join(back.LeftOver, "; "))
 	}
 	if !back.Send {
-		return x.write(ctx, ledger.StepUndone, i, answerData{})
+		return x.write(ctx, ledger.StepUndone, i, lineData{})
 	}
 	if text, err := x.guarded(ctx, c); err != nil || text != "" {
 		if err != nil {
@@ -50,7 +53,7 @@ func (x *execution) undo(ctx context.Context, i int) error {
 	var refused *call.Error
 	switch {
 	case err == nil:
-		return x.write(ctx, ledger.StepUndone, i, answerData{})
+		return x.write(ctx, ledger.StepUndone, i, lineData{})
 	case errors.As(err, &refused) && (refused.Class == call.Refusal || refused.Class == call.Conflicting):
 		return x.leftOver(ctx, i, fmt.Sprintf("%s: %s refused the undo: %s", c.About, refused.System, refused.Reason))
 	}
@@ -60,7 +63,7 @@ func (x *execution) undo(ctx context.Context, i int) error {
 }
 
 func (x *execution) leftOver(ctx context.Context, i int, what string) error {
-	return x.write(ctx, ledger.StepLeftOver, i, answerData{Reason: what})
+	return x.write(ctx, ledger.StepLeftOver, i, lineData{Reason: what})
 }
 
 // guarded reads the undo's guards and tells in words which does not hold.

@@ -66,7 +66,8 @@ func (s *Store) Journal(ctx context.Context, w *ledger.Work, p ledger.Plan) erro
 		}
 		next = 1
 		if p.Intent != "" {
-			if err := t.must(qAddStep, plan, int64(1), string(ledger.StepIntent), p.Intent, "", t.now, w.Epoch, nil); err != nil {
+			first, rest, _ := strings.Cut(p.Intent, " ")
+			if err := t.must(qAddStep, plan, int64(1), string(ledger.StepIntent), first, rest, t.now, w.Epoch, nil); err != nil {
 				return 0, err
 			}
 			next = 2

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"strings"
+
 	"github.com/kiungo-health/kiungo/internal/ledger"
 )
 
@@ -72,16 +74,20 @@ func (t *tx) hasWritten(d *brief) (bool, error) {
 	}
 	open := map[string]bool{}
 	err := t.each(qJournalStates, func(r row) (bool, error) {
-		call, intent := r.text(1), r.text(2)
+		call := r.text(1)
 		switch ledger.StepKind(r.text(0)) {
 		case ledger.StepAbsent, ledger.StepRefused, ledger.StepUndone:
 			delete(open, call)
-		case ledger.StepNote, ledger.StepBack, ledger.StepLooked:
+		case ledger.StepNote, ledger.StepBack, ledger.StepLooked, ledger.StepAgain, ledger.StepAnswers:
 		default:
 			open[call] = true
 		}
-		if intent != "" {
-			open[intent] = true
+		for name := range strings.FieldsSeq(r.text(2)) {
+			if name, not := strings.CutPrefix(name, "-"); not {
+				delete(open, name)
+			} else {
+				open[name] = true
+			}
 		}
 		return true, nil
 	}, planID(d.id, d.planNo))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -60,10 +61,14 @@ func (a *app) deliveriesCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.asJSON {
-				return a.printJSON(deliveryRows(list))
+			behind, err := behindHeld(cmd.Context(), s, list)
+			if err != nil {
+				return err
 			}
-			return a.printDeliveries(list, f.Limit)
+			if a.asJSON {
+				return a.printJSON(deliveryRows(list, behind))
+			}
+			return a.printDeliveries(list, behind, f.Limit)
 		},
 	}
 	cmd.Flags().StringSliceVar(&states, "state", nil, "only these states: received, applying, waiting, held, half undone, done, skipped, undone …")
@@ -104,15 +109,44 @@ func rowOf(d ledger.Delivery) deliveryRow {
 	return r
 }
 
-func deliveryRows(list []ledger.Delivery) []deliveryRow {
+// behindHeld tells which of the deliveries wait behind a held one of their lane.
+func behindHeld(ctx context.Context, s control.Service, list []ledger.Delivery) (map[int64]int64, error) {
+	waiting := func(d ledger.Delivery) bool { return d.State == ledger.Received && d.BlockedOn == "" }
+	if !slices.ContainsFunc(list, waiting) {
+		return nil, nil
+	}
+	held, err := s.Deliveries(ctx, ledger.Filter{States: []ledger.State{ledger.Held, ledger.HalfUndone}, Limit: 1000})
+	if err != nil {
+		return nil, err
+	}
+	first := map[int64]ledger.Delivery{}
+	for _, h := range held {
+		if f, ok := first[h.Lane]; !ok || h.Seq < f.Seq {
+			first[h.Lane] = h
+		}
+	}
+	behind := map[int64]int64{}
+	for _, d := range list {
+		if h, ok := first[d.Lane]; ok && waiting(d) && h.Seq < d.Seq {
+			behind[d.ID] = h.ID
+		}
+	}
+	return behind, nil
+}
+
+func deliveryRows(list []ledger.Delivery, behind map[int64]int64) []deliveryRow {
 	rows := make([]deliveryRow, 0, len(list))
 	for _, d := range list {
-		rows = append(rows, rowOf(d))
+		r := rowOf(d)
+		if id, ok := behind[d.ID]; ok {
+			r.WaitsFor = fmt.Sprintf("delivery %d", id)
+		}
+		rows = append(rows, r)
 	}
 	return rows
 }
 
-func (a *app) printDeliveries(list []ledger.Delivery, limit int) error {
+func (a *app) printDeliveries(list []ledger.Delivery, behind map[int64]int64, limit int) error {
 	if len(list) == 0 {
 		fmt.Fprintln(a.out, "no deliveries like that")
 		return nil
@@ -120,6 +154,9 @@ func (a *app) printDeliveries(list []ledger.Delivery, limit int) error {
 	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "ID\tRECEIVED\tFLOW\tSTATE\tCALLS\tWHY")
 	for _, d := range list {
+		if id, ok := behind[d.ID]; ok {
+			d.Reason = fmt.Sprintf("waits behind delivery %d, which is held", id)
+		}
 		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%s\n", d.ID, d.Created.Local().Format("2006-01-02 15:04:05"), d.Flow, d.State, d.Calls, short(d.Reason, 90))
 	}
 	if err := w.Flush(); err != nil {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"sort"
+	"strings"
+	"text/tabwriter"
 
 	"github.com/kiungo-health/kiungo/internal/call"
 	"github.com/kiungo-health/kiungo/internal/ledger"
@@ -127,13 +129,17 @@ func (t *timeline) print(out io.Writer) error {
 			paths = append(paths, path)
 		}
 		sort.Strings(paths)
+		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		for _, path := range paths {
 			c := r.Changes[path]
-			fmt.Fprintf(out, "    %-28s %s -> %s\n", path, value(c[0]), value(c[1]))
+			fmt.Fprintf(w, "    %s\t%s\t-> %s\n", path, value(c[0]), value(c[1]))
+		}
+		if err := w.Flush(); err != nil {
+			return err
 		}
 	}
 	for i, c := range t.Calls {
-		fmt.Fprintf(out, "\n%d. %s (%s, undo %s)\n", i+1, c.About, c.System, c.Reversal)
+		fmt.Fprintf(out, "\n%d. %s, in %s%s\n", i+1, c.About, c.System, reversal(c))
 		printRequest(out, "   send ", c.Request)
 		if c.Undo != nil {
 			printRequest(out, "   undo ", *c.Undo)
@@ -169,6 +175,19 @@ func value(v any) string {
 	return string(b)
 }
 
+// reversal says in words what an undo could not do.
+func reversal(c callRow) string {
+	switch c.Reversal {
+	case call.Leftover:
+		return " (cannot be undone; leaves something that does no harm)"
+	case call.Final:
+		return " (cannot be undone: after it the delivery only goes forward)"
+	}
+	return ""
+}
+
+// printRequest prints a request on one line. What a custom representation
+// lists is left out; --json has it.
 func printRequest(out io.Writer, lead string, r call.Request) {
 	fmt.Fprintf(out, "%s%s %s", lead, r.Method, r.Path)
 	sep := "?"
@@ -179,12 +198,18 @@ func printRequest(out io.Writer, lead string, r call.Request) {
 	sort.Strings(keys)
 	for _, k := range keys {
 		for _, v := range r.Query[k] {
+			if strings.HasPrefix(v, "custom:") {
+				v = "custom:…"
+			}
 			fmt.Fprintf(out, "%s%s=%s", sep, k, v)
 			sep = "&"
 		}
 	}
 	if len(r.Body) > 0 {
 		fmt.Fprintf(out, " %s", r.Body)
+	}
+	for _, b := range r.Bind {
+		fmt.Fprintf(out, "\n        %s comes from the answer to %s", b.At, b.Call)
 	}
 	fmt.Fprintln(out)
 }

@@ -30,6 +30,9 @@ func TestOnce(t *testing.T) {
 							w.sims[system].Traffic().Switch(simulate.Fault{Kind: kind, Call: k})
 						}, func(w *world, _ map[string]string) {
 							w.lastIs(ledger.Done)
+							if n := w.struck(kind); n != 1 {
+								t.Errorf("the fault struck %d times, want once", n)
+							}
 							got, err := unnamed(w.state())
 							w.must(err)
 							w.same("at rest", end, got)
@@ -39,4 +42,16 @@ func TestOnce(t *testing.T) {
 			}
 		}
 	}
+}
+
+// struck counts the requests that a kind of fault hit.
+func (w *world) struck(kind simulate.Kind) (n int) {
+	for _, sim := range w.sims {
+		for _, r := range sim.Traffic().Requests() {
+			if r.Fault == kind {
+				n++
+			}
+		}
+	}
+	return n
 }

@@ -112,10 +112,15 @@ func (s scene) refusable() []string {
 
 // takenBack checks that nothing is left of a delivery, and that it is done
 // well once the cause is mended.
-func takenBack(end map[string]string) func(w *world, before map[string]string) {
+func takenBack(end map[string]string, struck ...simulate.Kind) func(w *world, before map[string]string) {
 	return func(w *world, before map[string]string) {
 		w.t.Helper()
 		w.lastIs(ledger.Held)
+		for _, kind := range struck {
+			if n := w.struck(kind); n != 1 {
+				w.t.Errorf("the fault %s struck %d times, want once", kind, n)
+			}
+		}
 		w.same("taken back", before, w.state())
 		w.calm()
 		if n := w.retryHeld(); n != 1 {
@@ -144,7 +149,7 @@ func TestExactUndo(t *testing.T) {
 					refuse := func(w *world) { w.sims[refusing].Traffic().Switch(simulate.Fault{Kind: simulate.Refuse, Call: k}) }
 					t.Run(fmt.Sprintf("%s refuses %d", refusing, k), func(t *testing.T) {
 						t.Parallel()
-						s.play(t, refuse, takenBack(end))
+						s.play(t, refuse, takenBack(end, simulate.Refuse))
 					})
 					for j := 1; j < k || refusing != serverA && j <= n[serverA]; j++ {
 						for _, kind := range lost {
@@ -158,7 +163,7 @@ func TestExactUndo(t *testing.T) {
 									// The later one first: a request that one fault hits is not counted by those after it.
 									w.sims[refusing].Traffic().Switch(simulate.Fault{Kind: simulate.Refuse, Call: later})
 									w.sims[serverA].Traffic().Switch(simulate.Fault{Kind: kind, Call: j})
-								}, takenBack(end))
+								}, takenBack(end, simulate.Refuse, kind))
 							})
 						}
 					}
@@ -184,7 +189,7 @@ func TestExactUndoWhenTheUndoFails(t *testing.T) {
 					s.play(t, func(w *world) {
 						w.sims[serverA].Traffic().Switch(simulate.Fault{Kind: kind, Call: n[serverA] + 1 + undo})
 						w.sims[last].Traffic().Switch(simulate.Fault{Kind: simulate.Refuse, Call: n[last]})
-					}, takenBack(end))
+					}, takenBack(end, simulate.Refuse))
 				})
 			}
 			if testing.Short() {

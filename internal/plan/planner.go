@@ -437,7 +437,17 @@ func EvalStop(err error) error {
 		return err
 	}
 	cause, kind := flow.Cause(err)
-	return &Stop{State: ledger.Held, Code: kind, Cause: cause, Reason: err.Error()}
+	reason := err.Error()
+	var at *flow.Error
+	if errors.As(err, &at) {
+		// First what is wrong, then where: a clerk reads this.
+		where := at.Position.String()
+		if at.Record != "" {
+			where = "record " + at.Record + ", " + where
+		}
+		reason = fmt.Sprintf("%v (%s)", at.Err, where)
+	}
+	return &Stop{State: ledger.Held, Code: kind, Cause: cause, Reason: reason}
 }
 
 // remark notes something that the delivery's end will say.

@@ -261,6 +261,9 @@ func (w *world) end() {
 	for _, f := range w.witness.faults() {
 		w.t.Error(f)
 	}
+	if n := w.witness.unasked; n > 0 && w.restarts == 0 {
+		w.t.Errorf("%d of %d calls could not be looked up in the journal", n, w.witness.seen)
+	}
 }
 
 // push sends a form as CommCare forwards it, and tells whether it was acknowledged.

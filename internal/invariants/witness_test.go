@@ -26,6 +26,8 @@ type witness struct {
 	begun  map[int64]bool       // deliveries that have written
 	flying map[string][]*flight // by lane and by record
 	seen   int
+	// unasked is how many could not be looked up in the journal.
+	unasked int
 	// together is how many changing requests were under way at a time, at most.
 	together, now int
 	before        func(host string, r *http.Request) // told of each changing request
@@ -116,7 +118,8 @@ func (x *witness) look(host string, r *http.Request) (*flight, []string) {
 	}
 	d, err := l.Delivery(context.Background(), c.delivery)
 	if err != nil {
-		return nil, nil // killed meanwhile: nothing can be asked
+		x.unasked++ // killed meanwhile, or busy: nothing can be asked
+		return nil, nil
 	}
 	x.intentFirst(text, c, d)
 	f := &flight{r.Context(), text}

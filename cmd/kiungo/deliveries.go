@@ -38,6 +38,7 @@ func (a *app) service(ctx context.Context) (control.Service, func(), error) {
 
 func (a *app) deliveriesCmd() *cobra.Command {
 	var states []string
+	var counts bool
 	var f ledger.Filter
 	cmd := &cobra.Command{
 		Use:   "deliveries [ID]",
@@ -51,6 +52,9 @@ func (a *app) deliveriesCmd() *cobra.Command {
 				return err
 			}
 			defer done()
+			if counts {
+				return a.showCounts(cmd.Context(), s)
+			}
 			if len(args) == 1 {
 				return a.showDelivery(cmd.Context(), s, args[0])
 			}
@@ -72,11 +76,42 @@ func (a *app) deliveriesCmd() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringSliceVar(&states, "state", nil, "only these states: received, applying, waiting, held, half undone, done, skipped, undone …")
+	cmd.Flags().BoolVar(&counts, "counts", false, "only count them by flow and state; also the messages that no flow wanted, by kind")
 	cmd.Flags().StringVar(&f.Flow, "flow", "", "only this flow: i05/visit-to-openmrs")
 	cmd.Flags().StringVar(&f.Cause, "cause", "", "only those with this cause")
 	cmd.Flags().Int64Var(&f.After, "after", 0, "only those older than this delivery (for paging)")
 	cmd.Flags().IntVar(&f.Limit, "limit", 50, "how many at the most")
 	return cmd
+}
+
+// countRow is one count as --json prints it.
+type countRow struct {
+	What  string    `json:"what"` // the flow; or, for messages that no flow wanted, their kind
+	State string    `json:"state"`
+	N     int64     `json:"n"`
+	Calls int64     `json:"calls"`
+	First time.Time `json:"first"`
+	Last  time.Time `json:"last"`
+}
+
+func (a *app) showCounts(ctx context.Context, s control.Service) error {
+	counts, err := s.Counts(ctx)
+	if err != nil {
+		return err
+	}
+	rows := make([]countRow, 0, len(counts))
+	for _, c := range counts {
+		rows = append(rows, countRow{c.Flow, string(c.State), c.N, c.Calls, c.First, c.Last})
+	}
+	if a.asJSON {
+		return a.printJSON(rows)
+	}
+	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "FLOW OR KIND OF MESSAGE\tSTATE\tHOW MANY\tCALLS\tLAST")
+	for _, r := range rows {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\n", r.What, r.State, r.N, r.Calls, r.Last.Local().Format("2006-01-02 15:04:05"))
+	}
+	return w.Flush()
 }
 
 // deliveryRow is one delivery as --json prints it.

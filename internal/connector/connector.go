@@ -48,6 +48,7 @@ var CommonOptions = []Option{
 	{Name: "limit", About: "how many requests it bears at a time", Default: "8"},
 	{Name: "rate", About: "how many requests a second it bears; 0 for no limit", Default: "0"},
 	{Name: "timeout", About: "how long one request may take: 60s", Default: "60s"},
+	{Name: "settle", About: "how long after its time-out a request may still be under way in the system; left out, what its connector knows of it"},
 }
 
 // Config is a configured instance: values of the options, secrets resolved.

@@ -215,7 +215,7 @@ func (d *Demo) startEngine(ctx context.Context, urls map[string]string) error {
 func (d *Demo) writeSite(urls map[string]string) (string, error) {
 	systems := map[string]any{}
 	add := func(name, connectorName string, sim simulate.Simulator, places []string) error {
-		options := map[string]any{"url": urls[name], "limit": "16", "timeout": "10s"}
+		options := map[string]any{"url": urls[name], "limit": "16", "timeout": "2s", "settle": "500ms"}
 		for k, v := range sim.Settings() {
 			options[k] = v
 		}

@@ -84,7 +84,7 @@ func New(o Options) (*Engine, error) {
 	e.dispatcher = lane.New(o.Ledger, e.run, lane.Options{Workers: o.Concurrency, Soon: o.Soon, Grace: o.Grace,
 		Log: func(text string) { o.Log.Warn(text) }})
 	o.Ledger.OnDue(func(lanes []int64) { e.Ring(lanes...) })
-	e.Intake = &intake.Intake{Ledger: o.Ledger, Flows: flows, Systems: e.Systems, Wake: e.wake, Log: o.Log}
+	e.Intake = &intake.Intake{Ledger: o.Ledger, Flows: flows, Systems: e.Systems, Registry: o.Registry, Wake: e.wake, Log: o.Log}
 	e.makePollers()
 	return e, nil
 }
@@ -178,6 +178,8 @@ func limitsOf(options map[string]string) (system.Limits, map[string]string, erro
 			l.Rate, err = strconv.ParseFloat(v, 64)
 		case "timeout":
 			l.Timeout, err = time.ParseDuration(v)
+		case "settle":
+			l.Settle, err = time.ParseDuration(v)
 		default:
 			rest[k] = v
 		}

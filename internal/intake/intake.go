@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/kiungo-health/kiungo/internal/connector"
 	"github.com/kiungo-health/kiungo/internal/flow"
@@ -26,9 +28,11 @@ type Intake struct {
 	Ledger  ledger.Ledger
 	Flows   []*flow.Flow // of the active integrations
 	Systems map[string]*system.Port
-	Wake    func(system, stream string) // a stream to poll now
-	Limit   int64
-	Log     *slog.Logger
+	// Registry names the kinds of messages, for those that no flow wants.
+	Registry connector.Registry
+	Wake     func(system, stream string) // a stream to poll now
+	Limit    int64
+	Log      *slog.Logger
 }
 
 // Accept routes and stores messages of one system; advance moves a poll
@@ -42,7 +46,7 @@ func (in *Intake) Accept(ctx context.Context, from string, messages []connector.
 		if m.Kind == "" {
 			continue // it only woke a stream
 		}
-		arrivals = append(arrivals, ledger.Arrival{System: from, Incoming: m, Routes: in.route(from, m)})
+		arrivals = append(arrivals, in.arrival(from, m))
 	}
 	if len(arrivals) == 0 && advance == nil {
 		return nil, nil
@@ -80,15 +84,62 @@ func (in *Intake) formerRoutes(ctx context.Context, a *ledger.Arrival) error {
 	return nil
 }
 
-// route asks every flow whether the message is for it. A flow that cannot tell
-// gets a delivery all the same, which planning will hold with the reason:
-// nothing is lost.
-func (in *Intake) route(from string, m connector.Incoming) []ledger.Route {
+// arrival routes a message. One that no flow wants is counted by what it is.
+func (in *Intake) arrival(from string, m connector.Incoming) ledger.Arrival {
 	msg := &connector.Message{System: from, Incoming: m}
 	var content any
 	if err := json.Unmarshal(m.Content, &content); err != nil {
 		in.log().Error("a connector gave content that is not JSON", "system", from, "kind", m.Kind)
 	}
+	a := ledger.Arrival{System: from, Incoming: m, Routes: in.route(msg, content)}
+	if len(a.Routes) == 0 {
+		a.About = in.about(from, m.Kind, content)
+	}
+	return a
+}
+
+// about names the kind of a message by what flows filter on: a form's xmlns, a
+// case's type.
+func (in *Intake) about(from, kind string, content any) string {
+	text := from + " " + kind
+	port, ok := in.Systems[from]
+	if !ok {
+		return text
+	}
+	c, ok := in.Registry[port.Connector]
+	if !ok {
+		return text
+	}
+	for _, spec := range c.Messages {
+		if spec.Name != kind {
+			continue
+		}
+		for _, filter := range slices.Sorted(maps.Keys(spec.From)) {
+			if v := textAt(content, spec.From[filter]); v != "" {
+				text += ", " + filter + " " + v
+			}
+		}
+	}
+	return text
+}
+
+func textAt(content any, path string) string {
+	for part := range strings.SplitSeq(path, "/") {
+		m, ok := content.(map[string]any)
+		if !ok {
+			return ""
+		}
+		content = m[part]
+	}
+	s, _ := content.(string)
+	return s
+}
+
+// route asks every flow whether the message is for it. A flow that cannot tell
+// gets a delivery all the same, which planning will hold with the reason:
+// nothing is lost.
+func (in *Intake) route(msg *connector.Message, content any) []ledger.Route {
+	from, m := msg.System, msg.Incoming
 	var routes []ledger.Route
 	for _, f := range in.Flows {
 		items, err := f.Route(msg, content)

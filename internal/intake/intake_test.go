@@ -30,7 +30,7 @@ func open(t *testing.T) (*intake.Intake, ledger.Ledger) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &intake.Intake{Ledger: l, Systems: map[string]*system.Port{"commcare": system.New(s, "commcare", system.Limits{})}}, l
+	return &intake.Intake{Ledger: l, Registry: connector.Registry{"commcare": commcare.Connector()}, Systems: map[string]*system.Port{"commcare": system.New(s, "commcare", system.Limits{})}}, l
 }
 
 func send(in http.Handler, method, path, user, password, body string) *httptest.ResponseRecorder {
@@ -100,6 +100,11 @@ func TestAFormForNoFlowIsKeptAndSaidToBeOfNoUse(t *testing.T) {
 	kept, err := l.Messages(t.Context(), "", 0, 10)
 	if err != nil || len(kept) != 1 {
 		t.Fatalf("%d messages, %v", len(kept), err)
+	}
+	counts, err := l.Counts(t.Context())
+	if err != nil || len(counts) != 1 || counts[0].State != ledger.NotRouted || counts[0].N != 1 ||
+		!strings.HasPrefix(counts[0].Flow, "commcare form, app 9393007a6921eecd4a9f20eefb7b97f4, xmlns http://openrosa.org/") {
+		t.Fatalf("counted as %+v, %v", counts, err)
 	}
 }
 

@@ -61,8 +61,8 @@ var troubles = rapid.Custom(func(rt *rapid.T) trouble {
 })
 
 // workload is some people's forms in an order that keeps each one's own.
-func workload(rt *rapid.T) []form {
-	people := rapid.IntRange(2, 4).Draw(rt, "people")
+func workload(rt *rapid.T, fewest, most int) []form {
+	people := rapid.IntRange(fewest, most).Draw(rt, "people")
 	queues := make([][]form, people)
 	left := 0
 	for n := range people {
@@ -118,7 +118,7 @@ func (w *world) mend(forms []form) {
 // witness sees of each request counts as much as the end.
 func TestIntentFirst(t *testing.T) {
 	checks(t, 60, func(rt *rapid.T) func(w *world) {
-		forms := workload(rt)
+		forms := workload(rt, 2, 4)
 		faults := rapid.SliceOfN(troubles, 0, 5).Draw(rt, "troubles")
 		at := rapid.IntRange(1, 150).Draw(rt, "kill")
 		workers := rapid.IntRange(1, 8).Draw(rt, "workers")
@@ -146,7 +146,7 @@ func TestIntentFirst(t *testing.T) {
 // first writes in order of receipt.
 func TestAloneInOrder(t *testing.T) {
 	checks(t, 10, func(rt *rapid.T) func(w *world) {
-		forms := workload(rt)
+		forms := workload(rt, 2, 4)
 		delay := time.Duration(rapid.IntRange(10, 1500).Draw(rt, "delay")) * time.Millisecond
 		return func(w *world) {
 			want := w.calmly(forms)
@@ -171,8 +171,8 @@ func TestAloneInOrder(t *testing.T) {
 // Kiungo is stopped and started: what is due runs by itself, and nobody need
 // send anything more.
 func TestNoLostWake(t *testing.T) {
-	checks(t, 25, func(rt *rapid.T) func(w *world) {
-		forms := workload(rt)
+	checks(t, 16, func(rt *rapid.T) func(w *world) {
+		forms := workload(rt, 6, 8)
 		type event struct {
 			what  int
 			pause time.Duration

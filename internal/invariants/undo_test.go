@@ -26,7 +26,7 @@ var scenes = []scene{
 		func() form {
 			p := somebody(1, "a")
 			f := p.visit(day(2), "50")
-			p.given, p.phone, p.sex = p.given+"new", "+254711955555", "m"
+			p.given, p.family, p.phone, p.sex = p.given+"new", p.family+"new", "+254711955555", "m"
 			return f.with(map[string]any{"case": p.block(f.at, map[string]any{"update": p.properties()})})
 		}},
 	{"edited visit", shipped, nil, func() []form { return []form{somebody(1, "a").register(day(1)), somebody(1, "a").visit(day(2), "50")} },

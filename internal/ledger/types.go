@@ -31,6 +31,10 @@ const (
 	HalfUndone State = "half undone" // reversed but for what is listed; the lane waits
 )
 
+// NotRouted counts messages that no flow wanted. It is no state of a delivery:
+// there is none.
+const NotRouted State = "not routed"
+
 // Ended tells whether a delivery in this state lets its lane go on.
 func (s State) Ended() bool {
 	switch s {
@@ -56,6 +60,9 @@ type Arrival struct {
 	System string
 	connector.Incoming
 	Routes []Route
+	// About says what kind of message it is ("commcare form, xmlns …"), without
+	// patient data: messages that no flow wants are counted by it.
+	About string
 }
 
 // Route is one delivery to be made of a message.

@@ -550,7 +550,12 @@ func (x *execution) unsettled(i int) time.Duration {
 	if sent.IsZero() {
 		sent = x.Ledger.Now() // announced in this run
 	}
-	return sent.Add(x.Systems[c.System].Limits.Timeout + c.Settle).Sub(x.Ledger.Now())
+	limits := x.Systems[c.System].Limits
+	settle := c.Settle
+	if limits.Settle > 0 {
+		settle = limits.Settle
+	}
+	return sent.Add(limits.Timeout + settle).Sub(x.Ledger.Now())
 }
 
 // look looks once more at a call that was unknown when the undo began: the

@@ -27,6 +27,7 @@ type Limits struct {
 	InFlight int           // requests at a time; default 8
 	Rate     float64       // requests a second; 0 = no limit
 	Timeout  time.Duration // of one request; default 60 s
+	Settle   time.Duration // how long after its time-out a request may still be under way; 0: what the call says
 	Probe    time.Duration // first pause between probes of an open circuit; default 1 s, doubling to 1 min
 }
 

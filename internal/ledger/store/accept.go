@@ -19,6 +19,7 @@ type arrival struct {
 	id           int64
 	system, kind string
 	withdrawn    bool
+	about        string
 	doc, version []byte // hashes; nil without a document id
 	salt         []byte
 	head, body   []byte
@@ -79,7 +80,7 @@ func (s *Store) Accept(ctx context.Context, in []ledger.Arrival, adv *ledger.Adv
 }
 
 func (s *Store) prepare(in *ledger.Arrival) (arrival, error) {
-	a := arrival{id: draw(&s.numbers.message), system: in.System, kind: in.Kind, withdrawn: in.Withdrawn, salt: seal.NewSalt()}
+	a := arrival{id: draw(&s.numbers.message), system: in.System, kind: in.Kind, withdrawn: in.Withdrawn, about: in.About, salt: seal.NewSalt()}
 	if in.System == "" {
 		return a, fmt.Errorf("it has no source system")
 	}
@@ -162,6 +163,9 @@ func (t *tx) accept(a *arrival, out *ledger.Accepted) error {
 		return err
 	}
 	out.Message = a.id
+	if len(a.routes) == 0 && a.about != "" {
+		t.tally(a.about, ledger.NotRouted, 1, 0)
+	}
 	open, err := t.olderOpen(older)
 	if err != nil {
 		return err

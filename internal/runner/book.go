@@ -25,6 +25,8 @@ type Book struct {
 	Kept []string
 	// Left are the calls that could not be undone, in words.
 	Left []string
+	// Theirs says which fields an undo left because others changed them since.
+	Theirs []string
 	// Blocked is a refusal on a record whose flow says refused: ask.
 	Blocked string
 
@@ -140,6 +142,9 @@ func (b *Book) Apply(s ledger.Step) error {
 		e.Undoing = true
 	case ledger.StepUndone:
 		e.State, e.Undoing = call.Undone, false
+		if d.Reason != "" {
+			b.Theirs = append(b.Theirs, d.Reason)
+		}
 	case ledger.StepLeftOver:
 		e.State, e.Undoing = call.LeftOver, false
 		b.Left = append(b.Left, d.Reason)

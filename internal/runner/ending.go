@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -208,7 +209,7 @@ func (x *execution) cause() string {
 // lane waits for a person or goes on; what is left over always waits.
 func (x *execution) finishBack(ctx context.Context, state ledger.State) (*ledger.Work, error) {
 	e := ledger.End{State: state, Code: "refused", Cause: x.cause(), Forget: state == ledger.Undone,
-		Reason: x.book.Why, Remarks: x.book.Left, KeepClaims: state == ledger.HalfUndone,
+		Reason: x.book.Why, Remarks: append(slices.Clone(x.book.Left), x.book.Theirs...), KeepClaims: state == ledger.HalfUndone,
 		Generation: x.w.Delivery.Generation, Unlink: x.plan.Links(person(x.w))}
 	if x.voided() {
 		e.Generation++

@@ -40,8 +40,12 @@ func (x *execution) undo(ctx context.Context, i int) error {
 	if len(back.LeftOver) > 0 {
 		return x.leftOver(ctx, i, strings.Join(back.LeftOver, "; "))
 	}
+	kept := lineData{}
+	if len(back.Kept) > 0 {
+		kept.Reason = fmt.Sprintf("%s in %s: %s was changed by others since, and stays as they have it", c.Record, c.System, strings.Join(back.Kept, ", "))
+	}
 	if !back.Send {
-		return x.write(ctx, ledger.StepUndone, i, lineData{})
+		return x.write(ctx, ledger.StepUndone, i, kept)
 	}
 	if text, err := x.guarded(ctx, c); err != nil || text != "" {
 		if err != nil {
@@ -53,7 +57,7 @@ func (x *execution) undo(ctx context.Context, i int) error {
 	var refused *call.Error
 	switch {
 	case err == nil:
-		return x.write(ctx, ledger.StepUndone, i, lineData{})
+		return x.write(ctx, ledger.StepUndone, i, kept)
 	case errors.As(err, &refused) && (refused.Class == call.Refusal || refused.Class == call.Conflicting):
 		return x.leftOver(ctx, i, fmt.Sprintf("%s: %s refused the undo: %s", c.About, refused.System, refused.Reason))
 	}

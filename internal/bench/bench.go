@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"embed"
-	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
@@ -16,14 +15,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
-
-	"github.com/kiungo-health/kiungo/connectors/openmrs/checkdigit"
 	"github.com/kiungo-health/kiungo/internal/connector"
 	"github.com/kiungo-health/kiungo/internal/engine"
 	"github.com/kiungo-health/kiungo/internal/flow"
@@ -131,26 +126,6 @@ func (r *rig) close() {
 	}
 }
 
-// form is the n-th form: its own case, patient and national id.
-func (r *rig) form(n int, patient string) []byte {
-	id := uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "bench form %d", n)).String()
-	kase := uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "bench case %d", n)).String()
-	return []byte(strings.NewReplacer("FORM", id, "CASE", kase, "PATIENT", patient, "NID", nationalID(n)).Replace(r.sample))
-}
-
-// nationalID is one number for all: the stub answers with the recorded one. The
-// form that is recorded before has another, or the simulator would refuse it.
-func nationalID(n int) string {
-	if n == -1 {
-		return "20000002"
-	}
-	return "20000001"
-}
-
-func patientOf(n int) string {
-	return uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "bench patient %d", n)).String()
-}
-
 // open starts an engine on a new ledger, with OpenMRS at that address.
 func (r *rig) open(ctx context.Context, name, url string, transport http.RoundTripper) (*engine.Engine, ledger.Ledger, error) {
 	dir := filepath.Join(r.dir, name)
@@ -213,90 +188,6 @@ func push(ctx context.Context, e *engine.Engine, body []byte) error {
 		return fmt.Errorf("intake answered %d: %s", w.Code, w.Body)
 	}
 	return nil
-}
-
-// record runs one delivery against the simulator and keeps its requests. The
-// second of two is kept: the first also reads the metadata.
-func (r *rig) record(ctx context.Context) ([]exchange, map[string]bool, int, error) {
-	sim, err := r.Registry["openmrs"].Simulate(nil)
-	if err != nil {
-		return nil, nil, 0, err
-	}
-	r.sim = sim
-	tap := &tap{next: sim}
-	e, l, err := r.open(ctx, "record", "http://openmrs.sim", simulate.Network{"openmrs.sim": tap})
-	if err != nil {
-		return nil, nil, 0, err
-	}
-	defer l.Close()
-	defer e.Stop()
-	const first = "11111111-2222-4333-8444-555555555551"
-	for n, id := range []string{first, samplePatient} {
-		if err := sim.Seed(patientSeed(id, n)); err != nil {
-			return nil, nil, 0, err
-		}
-		tap.reset()
-		if err := push(ctx, e, r.form(-1-n, id)); err != nil {
-			return nil, nil, 0, err
-		}
-		if err := e.Settle(ctx, 30*time.Second); err != nil {
-			return nil, nil, 0, err
-		}
-	}
-	list, err := l.Deliveries(ctx, ledger.Filter{})
-	if err != nil {
-		return nil, nil, 0, err
-	}
-	for _, d := range list {
-		if d.State != ledger.Done {
-			return nil, nil, 0, fmt.Errorf("the sample delivery is %s: %s", d.State, d.Reason)
-		}
-	}
-	return tap.log, metadata(tap.log), list[0].Calls, nil
-}
-
-// metadata are the ids in paths that are the same for every delivery: all but
-// those of the sample patient's own rows, which stand behind hers.
-func metadata(log []exchange) map[string]bool {
-	out := map[string]bool{}
-	for _, x := range log {
-		path, _, _ := strings.Cut(x.path, "?")
-		if strings.Contains(path, samplePatient) {
-			continue
-		}
-		for _, id := range uuidPattern.FindAllString(path, -1) {
-			out[id] = true
-		}
-	}
-	return out
-}
-
-// tap records what goes through.
-type tap struct {
-	next http.Handler
-	mu   sync.Mutex
-	log  []exchange
-}
-
-func (t *tap) reset() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.log = nil
-}
-
-func (t *tap) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, _ := io.ReadAll(r.Body)
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	rec := httptest.NewRecorder()
-	t.next.ServeHTTP(rec, r)
-	t.mu.Lock()
-	t.log = append(t.log, exchange{r.Method, r.URL.RequestURI(), body, rec.Code, rec.Body.Bytes()})
-	t.mu.Unlock()
-	for k, v := range rec.Header() {
-		w.Header()[k] = v
-	}
-	w.WriteHeader(rec.Code)
-	_, _ = w.Write(rec.Body.Bytes())
 }
 
 // loop sends the same requests with nothing around them.
@@ -441,20 +332,4 @@ func (r *rig) backlog(ctx context.Context, e *engine.Engine, l ledger.Ledger) er
 		return nil
 	}
 	return fillBacklog(ctx, e, l, r)
-}
-
-func patientSeed(id string, n int) []byte {
-	base := fmt.Sprintf("10000%d", n)
-	check, _ := checkdigit.ModN(base, "0123456789ACDEFGHJKLMNPRTUVWXY")
-	doc, err := json.Marshal(map[string]any{"patients": []any{map[string]any{
-		"person": map[string]any{"uuid": id, "gender": "M", "birthdate": "1990-01-01",
-			"names":     []any{map[string]any{"givenName": "Other", "familyName": "Name", "preferred": true}},
-			"addresses": []any{map[string]any{"cityVillage": "Elsewhere", "preferred": true}}},
-		"identifiers": []any{map[string]any{"identifier": base + string(check), "identifierType": "05a29f94-c0ed-11e2-94be-8c13b969e334",
-			"location": "8d6c993e-c2cc-11de-8d13-0010c6dffd0f", "preferred": true}},
-	}}})
-	if err != nil {
-		panic(err) // strings only
-	}
-	return doc
 }

@@ -11,6 +11,11 @@ import (
 	"github.com/kiungo-health/kiungo/internal/record"
 )
 
+// IDHeader carries, with each changing request, which call of which delivery it
+// is and under which epoch: "DELIVERY/PLAN/CALL/EPOCH". Systems ignore it; it is
+// found in their logs.
+const IDHeader = "Kiungo-Call"
+
 // Request is a request as data, relative to a system's base URL.
 //
 // Path may hold {call.output}, filled from the outputs of an earlier call of

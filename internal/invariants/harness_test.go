@@ -258,6 +258,7 @@ func (w *world) stop() {
 func (w *world) end() {
 	w.t.Helper()
 	w.stop()
+	time.Sleep(2 * time.Minute) // a slow server is still at what nobody waits for
 	for _, f := range w.witness.faults() {
 		w.t.Error(f)
 	}

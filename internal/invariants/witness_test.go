@@ -9,8 +9,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/kiungo-health/kiungo/internal/call"
 	"github.com/kiungo-health/kiungo/internal/ledger"
-	"github.com/kiungo-health/kiungo/internal/simulate"
 )
 
 // witness stands before every simulator and looks at each changing request as
@@ -102,7 +102,7 @@ func (x *witness) wrap(host string, next http.Handler) http.Handler {
 
 // look checks a request, and gives what it occupies until it lands.
 func (x *witness) look(host string, r *http.Request) (*flight, []string) {
-	text := r.Header.Get(simulate.CallHeader)
+	text := r.Header.Get(call.IDHeader)
 	c, ok := parseCall(text)
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -16,7 +16,6 @@ import (
 	"github.com/kiungo-health/kiungo/internal/ledger"
 	"github.com/kiungo-health/kiungo/internal/plan"
 	"github.com/kiungo-health/kiungo/internal/record"
-	"github.com/kiungo-health/kiungo/internal/simulate"
 	"github.com/kiungo-health/kiungo/internal/system"
 )
 
@@ -54,7 +53,7 @@ func (x *execution) do(ctx context.Context, c *call.Call, about string, r call.R
 	}
 	header := make(map[string]string, len(r.Header)+1)
 	maps.Copy(header, r.Header)
-	header[simulate.CallHeader] = fmt.Sprintf("%d/%d/%s/%d", x.w.Delivery.ID, x.w.Delivery.PlanNo, c.Name, x.w.Epoch)
+	header[call.IDHeader] = fmt.Sprintf("%d/%d/%s/%d", x.w.Delivery.ID, x.w.Delivery.PlanNo, c.Name, x.w.Epoch)
 	r.Header = header
 	x.calls++
 	return port.Writer(x.w.LaneID).Do(ctx, about, r)

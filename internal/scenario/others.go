@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kiungo-health/kiungo/internal/call"
 	"github.com/kiungo-health/kiungo/internal/simulate"
 )
 
@@ -38,7 +39,7 @@ func (b *bench) clerk(ctx context.Context, c *ClerkStep) error {
 	}
 	req := httptest.NewRequestWithContext(ctx, c.Method, "http://"+c.System+".sim"+c.Path, bytes.NewReader(body))
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set(simulate.CallHeader, byClerk)
+	req.Header.Set(call.IDHeader, byClerk)
 	req.SetBasicAuth("clerk", "Clerk123")
 	out := httptest.NewRecorder()
 	sim.ServeHTTP(out, req)

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/kiungo-health/kiungo/internal/call"
 )
 
 // Simulator is a stateful stand-in for a system, true to its reference page.
@@ -75,7 +77,7 @@ type Recorded struct {
 	Method   string    `json:"method"`
 	Path     string    `json:"path"` // with the query
 	Body     string    `json:"body,omitempty"`
-	CallID   string    `json:"call,omitempty"` // header Kiungo-Call
+	CallID   string    `json:"call,omitempty"` // header call.IDHeader
 	Status   int       `json:"status"`         // 0: no answer was given
 	Executed bool      `json:"executed"`
 	Fault    Kind      `json:"fault,omitempty"`
@@ -84,9 +86,6 @@ type Recorded struct {
 
 // Changes tells whether the request may change something, by its method.
 func (r Recorded) Changes() bool { return r.Method != http.MethodGet && r.Method != http.MethodHead }
-
-// CallHeader carries the call's id and epoch: "DELIVERY/PLAN/CALL/EPOCH".
-const CallHeader = "Kiungo-Call"
 
 // Traffic records requests and applies faults around a simulator's handler.
 type Traffic struct {
@@ -199,7 +198,7 @@ func (t *Traffic) Wrap(next http.Handler) http.Handler {
 		fault := t.pick(r)
 		t.n++
 		rec := Recorded{N: t.n, Method: r.Method, Path: r.URL.RequestURI(), Body: string(body),
-			CallID: r.Header.Get(CallHeader), Fault: fault.Kind, From: time.Now()}
+			CallID: r.Header.Get(call.IDHeader), Fault: fault.Kind, From: time.Now()}
 		t.mu.Unlock()
 
 		// The entry is written before the answer leaves: whoever has the answer

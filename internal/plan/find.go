@@ -1,0 +1,108 @@
+package plan
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/kiungo-health/kiungo/internal/connector"
+	"github.com/kiungo-health/kiungo/internal/flow"
+	"github.com/kiungo-health/kiungo/internal/ledger"
+	"github.com/kiungo-health/kiungo/internal/record"
+)
+
+// underNew names the wanted fields that refer to records made by this plan.
+func underNew(want *flow.Wanted) map[string]bool {
+	var out map[string]bool
+	for _, part := range []map[string]any{want.Set, want.New, want.Find.Top} {
+		for name, v := range part {
+			if ref, ok := v.(record.Ref); ok && ref.New {
+				if out == nil {
+					out = map[string]bool{}
+				}
+				out[name] = true
+			}
+		}
+	}
+	return out
+}
+
+func (p *planner) madeOf(rec *flow.Record) *ledger.Made {
+	for i, m := range p.Work.Made {
+		if m.Record == rec.Name || (rec.Was != "" && m.Record == rec.Was) {
+			return &p.Work.Made[i]
+		}
+	}
+	return nil
+}
+
+// find looks the record up, and decides what it means that it is not there.
+func (p *planner) find(ctx context.Context, rec *flow.Record, kind connector.Kind, t Target, want *flow.Wanted,
+	made *ledger.Made, set, fresh record.Fields) (connector.Found, string, error) {
+	generation := p.generation(made)
+	name := rec.Name
+	if rec.Was != "" && made != nil && made.Record == rec.Was {
+		name = rec.Was
+	}
+	m := p.Work.Message
+	derived := DerivedID(m.System, m.Doc, p.Flow.Name, p.Work.Delivery.Each, name, generation)
+	if want.Key != "" {
+		derived = KeyedID(t.System.Name(), rec.Kind, want.Key, generation)
+	}
+	q := connector.Query{ID: derived, By: want.Find.Criteria(), Wanted: union(fresh, set), At: p.plan.Event}
+	q.New = underNew(want)
+	if made != nil && !made.Gone {
+		q.Made, q.Base = made.ID, made.Fields
+	}
+	if kind.Spec().Person && p.person != "" {
+		links, err := p.Memory.Links(ctx, p.person)
+		if err != nil {
+			return connector.Found{}, "", err
+		}
+		for _, l := range links {
+			if l.System == t.System.Name() && l.Kind == rec.Kind && l.State == "linked" {
+				q.Linked = l.ID
+			}
+		}
+	}
+	found, err := kind.Find(ctx, t.Do, q)
+	if err != nil {
+		return found, "", fmt.Errorf("find %s in %s: %w", rec.Name, t.System.Name(), err)
+	}
+	if found.Exists {
+		return found, derived, nil
+	}
+	return found, derived, p.notFound(rec, t, want, found, q)
+}
+
+// generation of the derived id: raised by every undo and withdrawal that left a
+// voided row behind.
+func (p *planner) generation(made *ledger.Made) int {
+	if made == nil {
+		return p.Work.Delivery.Generation
+	}
+	return max(p.Work.Delivery.Generation, made.Generation)
+}
+
+func (p *planner) notFound(rec *flow.Record, t Target, want *flow.Wanted, found connector.Found, q connector.Query) error {
+	system := t.System.Name()
+	if len(found.Several) > 0 {
+		return hold("several", fmt.Sprintf("%s: several records fit %s", p.Flow.Name, rec.Name),
+			"%d records of %s fit %s equally; link or merge them there, then retry", len(found.Several), system, rec.Name)
+	}
+	if found.Voided && !found.ByUs {
+		return hold("voided", fmt.Sprintf("%s: %s was voided in %s", p.Flow.Name, rec.Name, system),
+			"the record that %s means was voided or merged in %s by a person; decide which record is right, then retry", rec.Name, system)
+	}
+	switch want.Find.None {
+	case flow.SkipNone:
+		return &Stop{State: ledger.Skipped, Code: "not-there", Cause: p.Flow.Name + ": " + rec.Name + " is not there",
+			Reason: fmt.Sprintf("%s has no %s for this message, and this flow makes none", system, rec.Name)}
+	case flow.AskNone:
+		return hold("no-patient", fmt.Sprintf("%s: no %s in %s", p.Flow.Name, rec.Name, system),
+			"no %s was found in %s, and this flow makes none: link or register it there, then retry", rec.Name, system)
+	case flow.Wait:
+		return &Stop{State: ledger.Waiting, Code: "not-there-yet", Cause: p.Flow.Name + ": waits for " + rec.Name,
+			Reason: fmt.Sprintf("%s has no %s yet; looking again until it comes", system, rec.Name), Wait: want.Find.Wait}
+	}
+	return nil
+}

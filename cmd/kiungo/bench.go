@@ -42,7 +42,7 @@ func (a *app) benchCmd() *cobra.Command {
 				one.Call = c
 				if c > 0 {
 					// At 20 ms a call a delivery takes its calls' time: fewer are enough.
-					one.Deliveries = min(o.Deliveries, 1500)
+					one.Deliveries = min(o.Deliveries, 3000)
 				}
 				run, err := bench.Measure(cmd.Context(), one)
 				if err != nil {

@@ -251,6 +251,9 @@ func parallel(c, n int, do func(i int) error) error {
 	return <-errs
 }
 
+// ahead is how many forms intake is ahead of the deliveries.
+const ahead = 500
+
 // kiungo pushes the forms through intake and waits until all are done.
 func (r *rig) kiungo(ctx context.Context, target *stub, run *Run) error {
 	e, l, err := r.open(ctx, "run", target.url, nil)
@@ -274,7 +277,15 @@ func (r *rig) kiungo(ctx context.Context, target *stub, run *Run) error {
 	peak := watchPeak()
 	before := target.seen.Load()
 	cpu, began := cpuTime(), time.Now()
-	if err := parallel(r.Concurrency, r.Deliveries, func(i int) error { return push(ctx, e, r.form(i, patientOf(i))) }); err != nil {
+	// Forms come in as they are worked off: some hundreds wait at any time, and
+	// intake is not one burst at the start.
+	feed := func(i int) error {
+		for int64(i)-(target.seen.Load()-before)/int64(run.Requests) > ahead && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		return push(ctx, e, r.form(i, patientOf(i)))
+	}
+	if err := parallel(r.Concurrency, r.Deliveries, feed); err != nil {
 		return err
 	}
 	// The last request tells when to look into the ledger: asking it all the

@@ -2,6 +2,7 @@ package invariants
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -104,6 +105,7 @@ func (w *world) calmly(forms []form) map[string]string {
 func (w *world) mend(forms []form) {
 	w.t.Helper()
 	w.calm()
+	time.Sleep(30 * time.Minute) // what is down is probed, and found up
 	w.settle()
 	for range 20 {
 		if w.retryHeld() == 0 {
@@ -222,7 +224,8 @@ func TestNobodyElseWaits(t *testing.T) {
 		bad := somebody(900, "a")
 		bad.sex = "unheard-of"
 		poison := somebody(901, "a")
-		w.outside = poisonous(poison)
+		var mended atomic.Bool
+		w.outside = poisonous(poison, &mended)
 		w.workers = 3
 		w.sims[serverB].Traffic().Switch(simulate.Fault{Kind: simulate.Down, Match: "*"})
 		w.start()
@@ -250,7 +253,7 @@ func TestNobodyElseWaits(t *testing.T) {
 		if n := len(w.changes(serverA)); n != many*4 {
 			t.Errorf("%d calls to %s, want %d", n, serverA, many*4)
 		}
-		w.outside = nil
+		mended.Store(true)
 		w.calm()
 		time.Sleep(30 * time.Minute) // a probe finds it up again
 		w.settle()

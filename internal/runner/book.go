@@ -202,10 +202,11 @@ func (b *Book) intent(s ledger.Step) error {
 }
 
 // Run names the calls that are announced together from call i on: those that
-// the target can be asked about, whose repeat does no harm. One intent covers
-// them all, and their answers need not be durable one by one: after a crash
-// each of them is verified. A call of any other kind is announced alone, and
-// its answer is durable before anything else is sent.
+// the target can be asked about, and that can be undone. One intent covers them
+// all, and their answers need not be durable one by one: after a crash each of
+// them is verified, with the patience that its kind needs. A call of any other
+// kind is announced alone, and its answer is durable before anything else is
+// sent.
 func (b *Book) Run(i int) []int {
 	out := []int{i}
 	if !together(b.Plan.Calls[i]) {
@@ -224,7 +225,10 @@ func (b *Book) Run(i int) []int {
 }
 
 func together(c call.Call) bool {
-	return c.Repeat == call.Safe && c.Reversal != call.Final && c.Await == nil && (c.Check != nil || c.Reversal == call.Leftover)
+	if c.Reversal == call.Final || c.Await != nil {
+		return false
+	}
+	return c.Check != nil && c.Repeat != call.Blind || c.Repeat == call.Safe && c.Reversal == call.Leftover
 }
 
 func (b *Book) refused(i int, d lineData) {

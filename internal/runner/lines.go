@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"strings"
+	"time"
 
 	"github.com/kiungo-health/kiungo/internal/ledger"
 )
@@ -43,6 +44,12 @@ func (x *execution) line(kind ledger.StepKind, name string, d lineData) (ledger.
 	}
 	s.Intent = strings.Join(words, " ")
 	x.answers, x.announced = nil, nil
+	if kind == ledger.StepIntent || kind == ledger.StepUnknown {
+		if x.marks == nil {
+			x.marks = map[string]time.Time{}
+		}
+		x.marks[name] = x.Ledger.Now()
+	}
 	return s, nil
 }
 

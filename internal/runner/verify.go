@@ -3,8 +3,6 @@ package runner
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/kiungo-health/kiungo/internal/call"
@@ -49,7 +47,12 @@ func (x *execution) verify(ctx context.Context, i int) error {
 		x.keepReading(c.Name, o)
 		return x.write(ctx, ledger.StepVerified, i, lineData{Outputs: o.Outputs})
 	case call.NotYet:
-		if wait := x.unsettled(i); wait > 0 {
+		wait, marked := x.unsettled(i)
+		if !marked {
+			// Patience counts from now: it cannot have been sent later.
+			return x.write(ctx, ledger.StepUnknown, i, lineData{})
+		}
+		if wait > 0 {
 			return &pause{until: wait, reason: "waiting until " + c.System + " has settled, to see whether a call happened"}
 		}
 		if o.Voided && o.ByUs && !x.book.Back && x.onlyThis(i) {
@@ -84,27 +87,29 @@ func (x *execution) onlyThis(i int) bool {
 }
 
 // unsettled is how long a "not there" about this call does not count yet.
-// Calls whose repeat the target refuses by itself need no patience.
-func (x *execution) unsettled(i int) time.Duration {
+// Calls whose repeat the target refuses by itself need no patience. marked is
+// false when no line says by when it was sent at the latest: it was announced
+// with others, by a run that did not live to tell.
+func (x *execution) unsettled(i int) (wait time.Duration, marked bool) {
 	c := &x.plan.Calls[i]
 	if c.Repeat == call.Safe {
-		return 0
+		return 0, true
 	}
-	var sent time.Time
+	sent, marked := x.marks[c.Name]
 	for _, s := range x.w.Journal {
-		if s.Call == c.Name && s.Kind == ledger.StepIntent || slices.Contains(strings.Fields(s.Intent), c.Name) {
-			sent = s.At
+		if s.Call == c.Name && (s.Kind == ledger.StepIntent && s.Intent == "" || s.Kind == ledger.StepUnknown) && s.At.After(sent) {
+			sent, marked = s.At, true
 		}
 	}
-	if sent.IsZero() {
-		sent = x.Ledger.Now() // announced in this run
+	if !marked {
+		return 0, false
 	}
 	limits := x.Systems[c.System].Limits
 	settle := c.Settle
 	if limits.Settle > 0 {
 		settle = limits.Settle
 	}
-	return sent.Add(limits.Timeout + settle).Sub(x.Ledger.Now())
+	return sent.Add(limits.Timeout + settle).Sub(x.Ledger.Now()), true
 }
 
 // look looks once more at a call that was unknown when the undo began: the

@@ -113,11 +113,18 @@ func (e *errKilled) Unwrap() []error { return []error{ledger.ErrClosed, e.cause}
 // write is the writer's goroutine.
 func (s *Store) write() {
 	defer close(s.stopped)
+	company := false
 	for {
+		if company {
+			// Others are at work: a moment's wait puts several of their units into
+			// one commit, and takes a fifth off the CPU of a delivery.
+			time.Sleep(gather)
+		}
 		batch := s.queue.take()
 		if batch == nil {
 			return
 		}
+		company = len(batch) > 1
 		err := s.commit(batch)
 		if err == nil {
 			err = s.tend()
@@ -133,6 +140,9 @@ func (s *Store) write() {
 		}
 	}
 }
+
+// gather is how long a commit waits for company.
+const gather = 500 * time.Microsecond
 
 // commit runs a batch as one transaction and answers its units. If one fails
 // after it wrote, or the transaction ended early, nothing of it stands and

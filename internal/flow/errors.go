@@ -3,6 +3,7 @@ package flow
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -62,6 +63,10 @@ func Cause(err error) (cause, kind string) {
 	return err.Error(), "flow"
 }
 
+// looksLikeCode tells codes of code lists from what a person may have typed:
+// only those are shown in reasons, which are not sealed.
+var looksLikeCode = regexp.MustCompile(`^[a-z0-9][a-z0-9_.:-]{0,39}$`)
+
 // Unmapped is a code without a row in its table. One answer serves all and goes
 // into the table.
 type Unmapped struct {
@@ -81,8 +86,8 @@ func (e *Unmapped) Cause() string {
 	codes := make([]string, len(e.Codes))
 	for i, c := range e.Codes {
 		codes[i] = c
-		if len([]rune(c)) > 40 || strings.ContainsAny(c, " \t\n") {
-			codes[i] = "(a text that looks like no code)" // may be a free-text answer
+		if !looksLikeCode.MatchString(c) {
+			codes[i] = "(a text that looks like no code)" // may be a name or a free-text answer
 		}
 	}
 	return fmt.Sprintf("%s = %s is not in %s.csv", e.Field, strings.Join(codes, ", "), e.Table)

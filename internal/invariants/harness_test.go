@@ -212,7 +212,7 @@ func (w *world) open() error {
 	if err != nil {
 		return err
 	}
-	if w.ledger, err = store.OpenSQLite(context.Background(), filepath.Join(w.dir, "ledger"), store.Options{Ring: keys, Fault: w.fault, MinFree: -1,
+	if w.ledger, err = store.OpenSQLite(context.Background(), filepath.Join(w.dir, "ledger"), store.Options{Ring: keys, Fault: w.fault, MinFree: -1, Gather: -1,
 		Log: func(text string) { fmt.Fprintln(&w.log, text) }}); err != nil {
 		return err
 	}

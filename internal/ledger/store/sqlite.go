@@ -43,6 +43,9 @@ func OpenSQLite(ctx context.Context, dir string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if opts.Gather == 0 {
+		opts.Gather = usualGather
+	}
 	s := &Store{opts: opts, ring: opts.Ring, files: &sqliteFiles{dir: dir, path: filepath.Join(dir, "ledger.db"), lock: lock},
 		stopped: make(chan struct{}), readers: make(chan *sqliteConn, readerCount), running: map[int64]*running{}}
 	s.queue.wake.L = &s.queue.mu

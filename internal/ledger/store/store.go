@@ -25,6 +25,9 @@ type Options struct {
 	// MinFree is the disk floor in bytes below which messages are refused with
 	// ledger.ErrFull; 0: 256 MB. Negative: none.
 	MinFree int64
+	// Gather is how long a commit waits for company when others are at work;
+	// 0: half a millisecond. Negative: not at all.
+	Gather time.Duration
 	// Fault, for tests, is asked at "before commit" and "after commit"; an
 	// error stops the store as a kill of the process would.
 	Fault func(point string) error

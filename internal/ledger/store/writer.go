@@ -115,10 +115,10 @@ func (s *Store) write() {
 	defer close(s.stopped)
 	company := false
 	for {
-		if company {
+		if company && s.opts.Gather > 0 {
 			// Others are at work: a moment's wait puts several of their units into
 			// one commit, and takes a fifth off the CPU of a delivery.
-			time.Sleep(gather)
+			time.Sleep(s.opts.Gather)
 		}
 		batch := s.queue.take()
 		if batch == nil {
@@ -141,8 +141,8 @@ func (s *Store) write() {
 	}
 }
 
-// gather is how long a commit waits for company.
-const gather = 500 * time.Microsecond
+// usualGather is how long a commit waits for company.
+const usualGather = 500 * time.Microsecond
 
 // commit runs a batch as one transaction and answers its units. If one fails
 // after it wrote, or the transaction ended early, nothing of it stands and

@@ -6,6 +6,7 @@ package connector
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/kiungo-health/kiungo/internal/call"
@@ -332,6 +333,9 @@ type Problem struct {
 	Text  string // what is wrong and what is allowed, without the patient's data
 	Rule  string // short code of the rule: "numeric-bounds"
 }
+
+// ShortKind gives a kind's name as its system knows it: "Patient" of "openmrs/Patient".
+func ShortKind(kind string) string { return kind[strings.IndexByte(kind, '/')+1:] }
 
 // Registry is the list of connectors that this binary has.
 type Registry map[string]*Connector

@@ -161,7 +161,7 @@ func (p *planner) withdraw(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		kind := target.System.Kind(shortKind(m.Kind))
+		kind := target.System.Kind(connector.ShortKind(m.Kind))
 		if kind == nil {
 			return fmt.Errorf("system %s has no record kind %s", m.System, m.Kind)
 		}

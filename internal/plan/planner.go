@@ -252,19 +252,11 @@ func (p *planner) target(rec *flow.Record) (Target, connector.Kind, error) {
 	if err != nil {
 		return Target{}, nil, err
 	}
-	kind := target.System.Kind(shortKind(rec.Kind))
+	kind := target.System.Kind(connector.ShortKind(rec.Kind))
 	if kind == nil {
 		return Target{}, nil, fmt.Errorf("system %s has no record kind %s", name, rec.Kind)
 	}
 	return target, kind, nil
-}
-
-func shortKind(k string) string {
-	_, short, ok := strings.Cut(k, "/")
-	if !ok {
-		return k
-	}
-	return short
 }
 
 func union(fields ...record.Fields) record.Fields {

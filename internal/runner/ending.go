@@ -37,8 +37,7 @@ func person(w *ledger.Work) string {
 }
 
 func (x *execution) kind(c *call.Call) connector.Kind {
-	_, short, _ := strings.Cut(c.Kind, "/")
-	return x.Systems[c.System].Kind(short)
+	return x.Systems[c.System].Kind(connector.ShortKind(c.Kind))
 }
 
 // do sends one request of a call, with its id and epoch, outputs filled in.

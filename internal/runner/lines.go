@@ -44,7 +44,7 @@ func (x *execution) line(kind ledger.StepKind, name string, d lineData) (ledger.
 	}
 	s.Intent = strings.Join(words, " ")
 	x.answers, x.announced = nil, nil
-	if kind == ledger.StepIntent || kind == ledger.StepUnknown {
+	if kind == ledger.StepUnknown {
 		if x.marks == nil {
 			x.marks = map[string]time.Time{}
 		}

@@ -64,8 +64,7 @@ type execution struct {
 	// journaled and which it has not sent yet: only those may be sent without
 	// asking the target first.
 	announced map[string]bool
-	// marks says, of calls that this run announced alone or got no answer to,
-	// when they were sent at the latest.
+	// marks says, of calls that this run got no answer to, by when they had been sent.
 	marks map[string]time.Time
 	// answers are those of calls that were announced together, until the next line.
 	answers  map[string]call.Outputs

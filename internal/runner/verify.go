@@ -27,11 +27,17 @@ func (x *execution) standing(ctx context.Context, i int) (already bool, err erro
 	if c.Check.Judge(o, x.book.Output) == call.Yes && c.Check.Want != nil {
 		return true, x.write(ctx, ledger.StepVerified, i, lineData{Outputs: o.Outputs})
 	}
-	if !x.book.Touched() {
+	if x.nothingSent() {
 		return false, errReplan
 	}
 	return false, &plan.Stop{State: ledger.Held, Code: "conflict", Cause: c.Kind + " changed while a delivery waited",
 		Reason: fmt.Sprintf("%s: what was planned against changed in %s meanwhile, and the delivery is half applied; make it right there, then retry or skip", c.About, c.System)}
+}
+
+// nothingSent tells whether no call can have changed anything: what was
+// announced by this very run and not sent yet does not count.
+func (x *execution) nothingSent() bool {
+	return x.book.Standing() == len(x.announced)
 }
 
 // verify asks the target whether a call of unknown outcome happened (law 6).
@@ -88,8 +94,8 @@ func (x *execution) onlyThis(i int) bool {
 
 // unsettled is how long a "not there" about this call does not count yet.
 // Calls whose repeat the target refuses by itself need no patience. marked is
-// false when no line says by when it was sent at the latest: it was announced
-// with others, by a run that did not live to tell.
+// false when no line says by when it was sent at the latest: the run that
+// announced it did not live to tell.
 func (x *execution) unsettled(i int) (wait time.Duration, marked bool) {
 	c := &x.plan.Calls[i]
 	if c.Repeat == call.Safe {
@@ -97,7 +103,7 @@ func (x *execution) unsettled(i int) (wait time.Duration, marked bool) {
 	}
 	sent, marked := x.marks[c.Name]
 	for _, s := range x.w.Journal {
-		if s.Call == c.Name && (s.Kind == ledger.StepIntent && s.Intent == "" || s.Kind == ledger.StepUnknown) && s.At.After(sent) {
+		if s.Call == c.Name && s.Kind == ledger.StepUnknown && s.At.After(sent) {
 			sent, marked = s.At, true
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kiungo-health/kiungo/internal/call"
+	"github.com/kiungo-health/kiungo/internal/people"
 	"github.com/kiungo-health/kiungo/internal/record"
 	"github.com/kiungo-health/kiungo/internal/simulate"
 )
@@ -110,6 +111,52 @@ type Batch struct {
 	Messages []Incoming
 	Position []byte
 	More     bool
+	// Alarms are what a person should know of this stream, in words without
+	// patient data: a gap in a feed, a feed that was reset. They are logged and
+	// kept in the audit trail.
+	Alarms []string
+}
+
+// Lister is a System that has lists which a flow's schedule asks for: the rows
+// of a report, the totals of a month. The core keeps the schedule, catches up
+// on what was missed, knows who is on the list, and says for each row what
+// became of it (MessageSpec.List).
+type Lister interface {
+	// List reads one chunk of a run (at most 500 rows or 1 MB). The cursor is
+	// nil at the beginning of the run, then what the last Page gave; it is
+	// stored, so that a run goes on after a restart. An error is tried again with
+	// the same cursor.
+	List(ctx context.Context, do call.Doer, run Run, cursor []byte) (Page, error)
+}
+
+// Run is one asking for a list.
+type Run struct {
+	Kind string // message kind: "report"
+	// Keys are the keys of the flow's from (MessageSpec.From): report -> its uuid.
+	// With are the values that the flow gives besides, under with: the
+	// parameters of a report, dates as YYYY-MM-DD.
+	Keys, With map[string]string
+	// At is the moment the schedule named, in the programme's zone; a run that
+	// was missed and is caught up keeps it.
+	At time.Time
+	// Period is the ISO name of the period just completed ("202610", "2026W44"),
+	// for schedules by period; Start and End are its first and last day, as
+	// midnight in the programme's zone.
+	Period     string
+	Start, End time.Time
+}
+
+// Page is a chunk of a Run.
+type Page struct {
+	Messages []Incoming
+	// Cursor is where to go on.
+	Cursor []byte
+	// Wait is set while the list is not ready (a report that takes an hour): ask
+	// again with Cursor after so long. It has no Messages then.
+	Wait time.Duration
+	// Done: this was the last chunk, and the list is known to be complete. Who
+	// left the list is worked out from such runs only.
+	Done bool
 }
 
 // Incoming is a message as a connector decoded it.
@@ -131,6 +178,10 @@ type Incoming struct {
 	// says "something is new" (a CommCare form stub) is answered with it, and a
 	// lost wake costs no more than the wait for the stream's turn.
 	Wake string
+	// Problem says, in words and without patient data, why the message cannot be
+	// used as it is: a row without an id, an entry that cannot be read. Its
+	// deliveries are made, and held at once with it; the others go on.
+	Problem string
 }
 
 // Message is an accepted message.
@@ -163,6 +214,10 @@ type MessageSpec struct {
 	// From lists the keys that a flow's from may filter on, besides where:
 	// name -> path into the content that it is compared with ("xmlns" -> "form/xmlns").
 	From map[string]string
+	// List names the object of the content that is a row of a list ("row"): the
+	// kind is fetched by Lister, on a flow's schedule. The core adds to that object
+	// change: new, changed, same or left, against the last list.
+	List string
 	// Names are the names that expressions may use.
 	Names []NameSpec
 }
@@ -324,6 +379,17 @@ type Change struct {
 	// pool), by "call.output": to be used again instead of drawing anew.
 	Reserved map[string]string
 	At       time.Time
+}
+
+// Matcher is a Kind whose records are people and that can look for those who
+// might be the person meant. It is asked only where nothing was found by id.
+type Matcher interface {
+	// Person gives what the canonical fields say about who it is.
+	Person(f record.Fields) people.Person
+	// Candidates lists people who share something with the wanted one (a part of
+	// a name, a phone, a birth date, an identifier): a superset, at most 200, each
+	// read whole; voided ones are left out. It asks by each clue in turn.
+	Candidates(ctx context.Context, do call.Doer, wanted people.Person) ([]Found, error)
 }
 
 // Problem is a wanted value that the system would refuse, or that has no

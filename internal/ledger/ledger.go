@@ -69,6 +69,44 @@ type Ledger interface {
 	Retry(ctx context.Context, id int64, who, note string) (lane int64, err error)
 	Skip(ctx context.Context, id int64, who, note string) (lane int64, err error)
 	Questions(ctx context.Context, state string, after int64, limit int) ([]Question, error)
+	// Question gives one question.
+	Question(ctx context.Context, id int64) (*Question, error)
+	// Causes groups what is held or half undone by what one answer would solve,
+	// the most frequent first.
+	Causes(ctx context.Context) ([]Cause, error)
+
+	// Teach keeps a lesson; Lesson gives one, nil if there is none; Lessons lists
+	// them; Unteach forgets one.
+	Teach(ctx context.Context, l Lesson) error
+	Lesson(ctx context.Context, integration, table string, codes []string) (*Lesson, error)
+	Lessons(ctx context.Context) ([]Lesson, error)
+	Unteach(ctx context.Context, integration, table string, codes []string, who string) error
+
+	// Relink gives an identifier to a person by somebody's decision, taking it
+	// from whoever had it; Unlink takes it away. The lanes follow: a linked
+	// record's lane is the person's, an unlinked one's is its own again. Both are
+	// kept in the history.
+	Relink(ctx context.Context, l Link, who, note string) error
+	Unlink(ctx context.Context, l Link, who, note string) error
+	// MergePeople makes two people one: all that the loser had is the winner's.
+	MergePeople(ctx context.Context, loser, winner, who, note string) error
+	// KeepApart remembers that a record is not that person's, so that no match
+	// links them again; Apart lists such records.
+	KeepApart(ctx context.Context, l Link, who, note string) error
+	Apart(ctx context.Context, person string) ([]Link, error)
+	// Ties is the history of a person's links, newest first.
+	Ties(ctx context.Context, person string) ([]Tie, error)
+	// OfLane lists the deliveries of a lane (its key), newest first, ids below after.
+	OfLane(ctx context.Context, lane string, after int64, limit int) ([]Delivery, error)
+	// Person follows the aliases of a person's lane: who that is now.
+	Person(ctx context.Context, person string) (string, error)
+
+	// Listed says in which run documents were last on a list, 0 if never or since
+	// taken off. Unlisted gives members of earlier runs than run, in a steady
+	// order, after the document given; Members counts them all.
+	Listed(ctx context.Context, system, list string, docs []string) ([]int64, error)
+	Unlisted(ctx context.Context, system, list string, run int64, limit int) ([]Member, error)
+	Members(ctx context.Context, system, list string) (now, earlier int64, err error)
 
 	// Answer answers an open question and makes its delivery due again, if it
 	// waits for it or is held. It gives the lane to ring.

@@ -88,6 +88,24 @@ type Accepted struct {
 type Advance struct {
 	System, Stream string
 	Old, New       []byte // compare and set
+	// List marks, for a list that is fetched in runs, which documents were on it.
+	List *Listing
+}
+
+// Listing is a chunk of a run of a list: who is on it, or who was found to have
+// left it.
+type Listing struct {
+	List string // name of the list within its system
+	Run  int64  // number of the run, rising
+	Docs []string
+	// Left takes the documents off the list.
+	Left bool
+}
+
+// Member is a document that was on a list.
+type Member struct {
+	Doc     string
+	Message int64 // the newest that brought it
 }
 
 // Delivery is one message through one flow and one each-key.
@@ -221,6 +239,36 @@ type Link struct {
 	At     time.Time
 }
 
+// Tie is a change of the crosswalk by a person, or what was changed.
+type Tie struct {
+	ID   int64
+	At   time.Time
+	Act  string // "linked", "unlinked", "merged", "apart"
+	Who  string
+	Note string
+	Link Link // of "merged": Person is the person it had belonged to
+}
+
+// Lesson is a row that a person gave as an answer: from then on the table of
+// that integration has it too.
+type Lesson struct {
+	Integration, Table string
+	Codes              []string // one, or two
+	Value              string   // "" means: known, and not sent
+	Who                string
+	At                 time.Time
+}
+
+// Cause is what stops a number of deliveries alike.
+type Cause struct {
+	Code, Cause string
+	Flow        string // of one of them
+	Reason      string // of one of them
+	N           int64
+	Oldest      time.Time
+	Delivery    int64 // the oldest
+}
+
 // End is how a delivery ends or pauses; everything in it is one transaction.
 type End struct {
 	State     State
@@ -232,7 +280,10 @@ type End struct {
 	Snapshots []Snapshot
 	Links     []Link // pending ones to confirm, new ones
 	Unlink    []Link // pending ones to drop
-	Last      *Step  // a last journal line
+	// Replaced are links whose record was merged into another there: they give
+	// way to those in Links.
+	Replaced []Link
+	Last     *Step // a last journal line
 	// For State Waiting or Received: when to look again, and what for.
 	Due       time.Time
 	BlockedOn Block
@@ -257,13 +308,16 @@ type Question struct {
 	ID       int64
 	Delivery int64
 	Kind     string // "match", "conflict", "unmapped", "refused", "approval", "unknown"
-	Cause    string // groups alike questions
-	Text     string
-	Options  json.RawMessage
-	State    string // "open", "answered", "withdrawn"
-	Answer   string
-	By       string
-	Asked    time.Time
+	// Key names the decision within its delivery ("match/patient"), so that the
+	// next plan finds the answer. It changes when what was seen changes.
+	Key     string
+	Cause   string // groups alike questions
+	Text    string
+	Options json.RawMessage
+	State   string // "open", "answered", "withdrawn"
+	Answer  string
+	By      string
+	Asked   time.Time
 }
 
 // Circuit is the state of a system for all nodes (law 27).

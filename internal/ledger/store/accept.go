@@ -46,6 +46,7 @@ type head struct {
 	Doc     string    `json:"doc,omitempty"`
 	Version string    `json:"version,omitempty"`
 	Event   time.Time `json:"event,omitzero"`
+	Problem string    `json:"problem,omitempty"`
 }
 
 // Accept stores messages with their deliveries; see ledger.Ledger.
@@ -60,6 +61,7 @@ func (s *Store) Accept(ctx context.Context, in []ledger.Arrival, adv *ledger.Adv
 			return nil, fmt.Errorf("message %d of %d: %w", i+1, len(in), err)
 		}
 	}
+	listing := s.listing(adv)
 	return do(ctx, s, intake, func(t *tx) ([]ledger.Accepted, error) {
 		if adv != nil {
 			if err := t.checkPosition(adv); err != nil {
@@ -72,10 +74,13 @@ func (s *Store) Accept(ctx context.Context, in []ledger.Arrival, adv *ledger.Adv
 				return nil, fmt.Errorf("store message %d of %d: %w", i+1, len(ready), err)
 			}
 		}
-		if adv != nil {
-			return out, t.must(qSetPosition, adv.System, adv.Stream, t.now, adv.New)
+		if adv == nil {
+			return out, nil
 		}
-		return out, nil
+		if err := t.list(listing); err != nil {
+			return nil, err
+		}
+		return out, t.must(qSetPosition, adv.System, adv.Stream, t.now, adv.New)
 	})
 }
 
@@ -89,7 +94,7 @@ func (s *Store) prepare(in *ledger.Arrival) (arrival, error) {
 		a.version = s.ring.Mac("version", in.System, in.Doc, in.Version)
 	}
 	box := s.ring.Box(a.salt)
-	h, err := json.Marshal(head{in.Doc, in.Version, in.Event})
+	h, err := json.Marshal(head{in.Doc, in.Version, in.Event, in.Problem})
 	if err != nil {
 		return a, fmt.Errorf("encode head: %w", err)
 	}

@@ -20,6 +20,7 @@ type ending struct {
 	snapshots []snapshotRow
 	links     []linkRow
 	unlink    []linkRow
+	replaced  []linkRow
 	remarks   string
 	question  []byte
 	maker     []byte
@@ -85,6 +86,9 @@ func (s *Store) prepareEnd(w *ledger.Work, run *running, e ledger.End) (*ending,
 	if end.unlink, err = s.sealLinks(e.Unlink); err != nil {
 		return nil, err
 	}
+	if end.replaced, err = s.sealLinks(e.Replaced); err != nil {
+		return nil, err
+	}
 	for _, key := range slices.Compact(slices.Sorted(slices.Values(e.Enter))) {
 		if e.State.Ended() {
 			return nil, fmt.Errorf("a delivery that ends enters no lane: %w", ledger.ErrState)
@@ -107,7 +111,7 @@ func (s *Store) prepareEnd(w *ledger.Work, run *running, e ledger.End) (*ending,
 func (s *Store) prepareQuestion(end *ending) error {
 	q := *end.Question
 	q.ID = draw(&s.numbers.question)
-	b, err := json.Marshal(questionBody{q.Text, q.Options})
+	b, err := json.Marshal(questionBody{q.Key, q.Text, q.Options})
 	if err != nil {
 		return fmt.Errorf("encode question: %w", err)
 	}

@@ -60,7 +60,14 @@ func (s *Store) Journal(ctx context.Context, w *ledger.Work, p ledger.Plan) erro
 		}
 		for i := range links {
 			l := &links[i]
+			if l.stands {
+				continue
+			}
 			if err := t.must(qAddLink, l.ident, l.person, l.System, l.Kind, t.now, l.sealed); err != nil {
+				return 0, err
+			}
+			// From now on what comes of that record waits for us (law 16).
+			if err := t.joinLanes(l); err != nil {
 				return 0, err
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/kiungo-health/kiungo/internal/ledger"
 	"github.com/kiungo-health/kiungo/internal/seal"
@@ -13,6 +14,9 @@ import (
 type linkRow struct {
 	ledger.Link
 	ident, person, sealed []byte
+	// own is the lane of the record by itself, whose the lane of the person.
+	own, whose laneKey
+	stands     bool // linked to that person already
 }
 
 type linkBody struct {
@@ -34,6 +38,7 @@ func (s *Store) sealLinks(in []ledger.Link) ([]linkRow, error) {
 			return nil, fmt.Errorf("encode link: %w", err)
 		}
 		out[i].sealed = s.ring.Main().Seal(seal.RowKey("link", out[i].ident, "sealed"), b)
+		out[i].own, out[i].whose = s.laneKey("person:"+l.System+"/"+l.ID), s.laneKey("person:"+l.Person)
 	}
 	return out, nil
 }
@@ -43,9 +48,11 @@ func (s *Store) sealLinks(in []ledger.Link) ([]linkRow, error) {
 func (t *tx) checkLinks(links []linkRow) error {
 	for i := range links {
 		var other []byte
-		if _, err := one(t, qLinkPerson, func(r row) { other = r.blob(0) }, links[i].ident); err != nil {
+		var state string
+		if _, err := one(t, qLinkPerson, func(r row) { other, state = r.blob(0), r.text(1) }, links[i].ident); err != nil {
 			return err
 		}
+		links[i].stands = other != nil && state == "linked"
 		if other != nil && !bytes.Equal(other, links[i].person) {
 			return fmt.Errorf("link to %s %s: %w", links[i].System, links[i].Kind, ledger.ErrLinked)
 		}
@@ -59,8 +66,16 @@ func (t *tx) checkLinks(links []linkRow) error {
 }
 
 func (t *tx) writeLinks(e *ending) error {
+	for i := range e.replaced {
+		if err := t.must(qDropLink, e.replaced[i].ident, e.replaced[i].person); err != nil {
+			return err
+		}
+	}
 	for i := range e.links {
 		l := &e.links[i]
+		if l.stands {
+			continue
+		}
 		state := l.State
 		if state == "" {
 			state = "linked"
@@ -68,13 +83,105 @@ func (t *tx) writeLinks(e *ending) error {
 		if err := t.must(qSetLink, l.ident, l.person, l.System, l.Kind, state, t.now, l.sealed); err != nil {
 			return err
 		}
-	}
-	for i := range e.unlink {
-		if err := t.must(qUnlink, e.unlink[i].ident, e.unlink[i].person); err != nil {
+		if err := t.joinLanes(l); err != nil {
 			return err
 		}
 	}
+	for i := range e.unlink {
+		l := &e.unlink[i]
+		n, err := t.exec(qUnlink, l.ident, l.person)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			if err := t.partLanes(l); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
+}
+
+// joinLanes makes the lane of a linked record the person's, so that what comes
+// from any of her systems stands in one order (law 14). A lane that nobody used
+// is joined at once.
+func (t *tx) joinLanes(l *linkRow) error {
+	if bytes.Equal(l.own.mac, l.whose.mac) {
+		return nil
+	}
+	own, err := t.lockLane(l.own)
+	if err != nil {
+		return err
+	}
+	whose, err := t.lockLane(l.whose)
+	if err != nil || own.id == whose.id {
+		return err
+	}
+	used, err := one(t, qLaneUsed, func(row) {}, own.id)
+	if err != nil {
+		return err
+	}
+	if !used && own.owner == 0 && !own.merging && own.via == own.id {
+		return t.must(qSetAlias, whose.id, own.id)
+	}
+	return t.merge(l.own, l.whose, t.s.auditRow("kiungo", "merge lanes", 0, ""))
+}
+
+// partLanes gives a record that is not the person's any more its own lane back,
+// with the open deliveries that came by it.
+func (t *tx) partLanes(l *linkRow) error {
+	var own *lane
+	if _, err := one(t, qLaneByMac, func(r row) { own = scanLane(r) }, l.own.mac); err != nil || own == nil {
+		return err
+	}
+	whose, err := t.lockLane(l.whose)
+	if err != nil {
+		return err
+	}
+	if own.id == whose.id {
+		return nil // the person goes by this very record
+	}
+	if err := t.must(qDropMerge, own.id, whose.id); err != nil {
+		return err
+	}
+	if own.alias == 0 {
+		return t.mergeEnded(own.id)
+	}
+	if err := t.must(qUnalias, own.id); err != nil {
+		return err
+	}
+	if err := t.mergeEnded(whose.id); err != nil {
+		return err
+	}
+	return t.moveBack(own.id, whose.id)
+}
+
+// moveBack moves the open deliveries that came by a lane out of another.
+func (t *tx) moveBack(own, from int64) error {
+	var open []int64
+	err := t.each(qOpenInLane, func(r row) (bool, error) {
+		open = append(open, r.int(1))
+		return true, nil
+	}, from)
+	if err != nil {
+		return err
+	}
+	for _, id := range open {
+		var d brief
+		if _, err := one(t, qBrief, func(r row) { d = scanBrief(r) }, id); err != nil {
+			return err
+		}
+		if !slices.Contains(d.via, own) || slices.Contains(d.via, from) {
+			continue
+		}
+		if err := t.must(qMoveBack, own, from, id); err != nil {
+			return err
+		}
+		if err := t.must(qMoveDelivery, own, id, from); err != nil {
+			return err
+		}
+	}
+	return t.wakeLane(own, t.now)
 }
 
 // Links gives what the crosswalk knows of a person.

@@ -78,10 +78,30 @@ ON CONFLICT (flow, state) DO UPDATE SET n = tally.n + excluded.n, calls = tally.
 	qMade       = `SELECT name, sealed FROM made WHERE maker = ? ORDER BY name`
 	qSetMade    = `INSERT INTO made (maker, name, system, kind, target, generation, created, gone, sealed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (maker, name) DO UPDATE SET system = excluded.system, kind = excluded.kind, target = excluded.target, generation = excluded.generation, created = excluded.created, gone = excluded.gone, sealed = excluded.sealed`
 	qLink       = `SELECT person, system, kind, state, at, sealed FROM link WHERE ident = ?`
-	qLinkPerson = `SELECT person FROM link WHERE ident = ?`
-	qSetLink    = `INSERT INTO link (ident, person, system, kind, state, at, sealed) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (ident) DO UPDATE SET state = excluded.state, at = excluded.at, sealed = excluded.sealed`
+	qLinkPerson = `SELECT person, state FROM link WHERE ident = ?`
+	qSetLink    = `INSERT INTO link (ident, person, system, kind, state, at, sealed) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (ident) DO UPDATE SET person = excluded.person, state = excluded.state, at = excluded.at, sealed = excluded.sealed`
 	qAddLink    = `INSERT INTO link (ident, person, system, kind, state, at, sealed) VALUES (?, ?, ?, ?, 'pending', ?, ?) ON CONFLICT (ident) DO NOTHING`
 	qUnlink     = `DELETE FROM link WHERE ident = ? AND person = ? AND state = 'pending'`
+	qDropLink   = `DELETE FROM link WHERE ident = ? AND person = ?`
+	qAddTie     = `INSERT INTO tie (id, person, at, act, who, sealed) VALUES (?, ?, ?, ?, ?, ?)`
+	qTies       = `SELECT id, at, act, who, sealed FROM tie WHERE person = ? ORDER BY id DESC LIMIT 1000`
+	qMoveTies   = `UPDATE tie SET person = ? WHERE person = ?`
+	qSetApart   = `INSERT INTO apart (person, ident, sealed) VALUES (?, ?, ?) ON CONFLICT (person, ident) DO NOTHING`
+	qApart      = `SELECT ident, sealed FROM apart WHERE person = ? ORDER BY ident`
+	qDropApart  = `DELETE FROM apart WHERE person = ? AND ident = ?`
+
+	// lessons and lists
+	qSetLesson  = `INSERT INTO lesson (mac, at, who, sealed) VALUES (?, ?, ?, ?) ON CONFLICT (mac) DO UPDATE SET at = excluded.at, who = excluded.who, sealed = excluded.sealed`
+	qLesson     = `SELECT mac, at, who, sealed FROM lesson WHERE mac = ?`
+	qLessons    = `SELECT mac, at, who, sealed FROM lesson ORDER BY at, mac`
+	qDropLesson = `DELETE FROM lesson WHERE mac = ?`
+	qList       = `INSERT INTO listed (list, doc, run) VALUES (?, ?, ?) ON CONFLICT (list, doc) DO UPDATE SET run = excluded.run`
+	qUnlist     = `DELETE FROM listed WHERE list = ? AND doc = ?`
+	qListed     = `SELECT run FROM listed WHERE list = ? AND doc = ?`
+	qUnlisted   = `SELECT (SELECT MAX(v.message) FROM version v WHERE v.doc = l.doc) FROM listed l WHERE l.list = ? AND l.run < ? ORDER BY l.doc LIMIT ?`
+	qMembers    = `SELECT COUNT(*) FROM listed WHERE list = ?`
+	qLatestRun  = `SELECT COALESCE(MAX(run), 0) FROM listed WHERE list = ?`
+	qMembersOf  = `SELECT COUNT(*) FROM listed WHERE list = ? AND run = ?`
 	qLinks      = `SELECT ident, person, system, kind, state, at, sealed FROM link WHERE person = ? ORDER BY system, kind, ident`
 	qSnapshot   = `SELECT sealed FROM snapshot WHERE target = ?`
 	qSetSnap    = `INSERT INTO snapshot (target, system, kind, at, sealed) VALUES (?, ?, ?, ?, ?) ON CONFLICT (target) DO UPDATE SET at = excluded.at, sealed = excluded.sealed`
@@ -133,4 +153,12 @@ ON CONFLICT (flow, state) DO UPDATE SET n = tally.n + excluded.n, calls = tally.
 	qUncount      = `UPDATE delivery SET starts = starts - 1, due = ? WHERE id = ? AND starts > 0`
 	qDropRecov    = `UPDATE lane SET recovering = 0 WHERE recovering <> 0 AND owner = 0 AND id NOT IN (SELECT lane FROM delivery_lane)`
 	qLaneFollowed = `SELECT alias FROM lane WHERE id = ?`
+
+	// for people
+	qCauses   = `SELECT d.code, d.cause, MIN(d.flow), COUNT(*), MIN(d.created), MIN(d.id) FROM delivery d WHERE d.state IN ('held', 'half undone') GROUP BY d.code, d.cause ORDER BY COUNT(*) DESC, MIN(d.id) LIMIT 1000`
+	qReason   = `SELECT reason FROM delivery WHERE id = ?`
+	qOfLane   = `SELECT ` + deliveryCols + ` FROM delivery d JOIN message m ON m.id = d.message WHERE d.lane = ? AND d.id < ? ORDER BY d.id DESC LIMIT ?`
+	qLaneUsed = `SELECT 1 FROM delivery_lane WHERE lane = ? LIMIT 1`
+	qUnalias  = `UPDATE lane SET alias = 0 WHERE id = ?`
+	qMoveBack = `UPDATE delivery_lane SET lane = ? WHERE lane = ? AND delivery = ?`
 )

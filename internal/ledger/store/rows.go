@@ -89,7 +89,7 @@ func (w *workRow) message(box *seal.Box) (connector.Message, error) {
 	if err != nil || w.salt == nil {
 		return m, err
 	}
-	m.Doc, m.Version, m.Event = h.Doc, h.Version, h.Event
+	m.Doc, m.Version, m.Event, m.Problem = h.Doc, h.Version, h.Event, h.Problem
 	m.Content, err = box.Open(seal.Row("message", m.ID, "body"), w.body)
 	return m, err
 }
@@ -143,6 +143,7 @@ type sealedQuestion struct {
 }
 
 type questionBody struct {
+	Key     string          `json:"key,omitempty"`
 	Text    string          `json:"text"`
 	Options json.RawMessage `json:"options,omitempty"`
 }
@@ -161,7 +162,7 @@ func (q *sealedQuestion) open(ring *seal.Ring) (ledger.Question, error) {
 	if err := json.Unmarshal(b, &body); err != nil {
 		return q.Question, fmt.Errorf("decode question %d: %w", q.ID, err)
 	}
-	q.Text, q.Options = body.Text, body.Options
+	q.Key, q.Text, q.Options = body.Key, body.Text, body.Options
 	a, err := ring.Main().Open(seal.Row("question", q.ID, "answer"), q.answer)
 	if err != nil {
 		return q.Question, fmt.Errorf("answer to question %d: %w", q.ID, err)

@@ -218,6 +218,9 @@ type MessageSpec struct {
 	// kind is fetched by Lister, on a flow's schedule. The core adds to that object
 	// change: new, changed, same or left, against the last list.
 	List string
+	// Live: the message carries no content of its own (a feed entry); what it is
+	// about is read when its delivery is planned.
+	Live bool
 	// Names are the names that expressions may use.
 	Names []NameSpec
 }
@@ -233,6 +236,11 @@ type NameSpec struct {
 	// Open: any field may be asked for (case properties).
 	Open   bool
 	Fields []string
+	// Kind is the record kind of this connector that the name is one of ("Case"),
+	// and Key the field that holds its id: what a flow has carried over from it is
+	// then agreed on both sides, and a later change there is known for one. Its
+	// fields are named as the kind's canonical paths are.
+	Kind, Key string
 }
 
 // KindSpec describes a record kind: what a flow may write under find, set and
@@ -339,6 +347,9 @@ type Found struct {
 	// Voided: the record that By or Made names is there but voided (merged,
 	// archived); Exists is then false. ByUs: our own user did it.
 	Voided, ByUs bool
+	// MergedInto is the id of the record that the voided one was merged into, if
+	// the system tells.
+	MergedInto string
 	// Several: more than one record fits equally; their ids. Exists is false.
 	Several []string
 	// How says by which criterion it was found: "uuid", "identifier OpenMRS ID".
@@ -398,6 +409,10 @@ type Problem struct {
 	Field string // path in the KindSpec's names
 	Text  string // what is wrong and what is allowed, without the patient's data
 	Rule  string // short code of the rule: "numeric-bounds"
+	// Remark: the value is taken otherwise than it was written, and the system
+	// would refuse nothing (a zero that DHIS2 does not store). The delivery goes
+	// on, and its end says so.
+	Remark bool
 }
 
 // ShortKind gives a kind's name as its system knows it: "Patient" of "openmrs/Patient".

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -137,6 +138,9 @@ func (e *Engine) openSystems() error {
 			continue
 		}
 		port := system.New(opened, s.Connector, limits)
+		if i := slices.IndexFunc(c.Kinds, func(k connector.KindSpec) bool { return k.Person }); i >= 0 {
+			port.PersonKind = s.Connector + "/" + connector.ShortKind(c.Kinds[i].Name)
+		}
 		port.OnChange = func(open bool, reason string) { e.circuit(port, open, reason) }
 		e.Systems[name] = port
 	}

@@ -74,6 +74,7 @@ type Unmapped struct {
 	Codes  []string // what was looked up: codes of a code list, not free text
 	Column string   // the column that was wanted
 	Field  string   // the question or property it came from: "case.sex"
+	Known  []string // what the column holds for other codes
 }
 
 func (e *Unmapped) Error() string { return e.Cause() + "; add a row, or a row * for all others" }

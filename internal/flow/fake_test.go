@@ -32,7 +32,7 @@ func fake() connector.Registry {
 					{Name: "case", About: "the case", Remote: true, Open: true},
 					{Name: "worker", About: "who sent it", Remote: true, Fields: []string{"id", "name", "place"}},
 				}},
-				{Name: "report", About: "a row of a report", From: map[string]string{"report": "report"}, Names: []connector.NameSpec{
+				{Name: "report", List: "row", About: "a row of a report", From: map[string]string{"report": "report"}, Names: []connector.NameSpec{
 					{Name: "row", Sampled: true}, {Name: "period", About: "the month"}}},
 			},
 			Kinds: []connector.KindSpec{{Name: "Case", ByDefault: "by id", Finds: []connector.FieldSpec{text("id"), text("external_id")},
@@ -42,7 +42,7 @@ func fake() connector.Registry {
 		"openmrs": {
 			Name: "openmrs", Title: "OpenMRS",
 			Options: []connector.Option{{Name: "url", Required: true, About: "address"}, {Name: "password", Secret: true}},
-			Messages: []connector.MessageSpec{{Name: "report", About: "a row", From: map[string]string{"report": "report"}, Names: []connector.NameSpec{
+			Messages: []connector.MessageSpec{{Name: "report", List: "row", About: "a row", From: map[string]string{"report": "report"}, Names: []connector.NameSpec{
 				{Name: "row", Sampled: true, Fields: []string{"change"}}, {Name: "server", Fields: []string{"name", "place"}}}}},
 			Kinds: []connector.KindSpec{
 				{Name: "Patient", About: "a patient", Finds: []connector.FieldSpec{text("uuid"), open("identifier", connector.Text)},

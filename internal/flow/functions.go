@@ -117,7 +117,10 @@ func (s *state) lookup(name, where string, codes []any) (any, error) {
 	}
 	row, ok := t.Lookup(keys...)
 	if !ok {
-		return nil, &Unmapped{Table: name, Codes: keys, Column: t.target(len(keys)), Field: where}
+		if v, taught := s.integ.lesson(name, keys); taught {
+			return given(v), nil
+		}
+		return nil, &Unmapped{Table: name, Codes: keys, Column: t.target(len(keys)), Field: where, Known: t.known(t.target(len(keys)))}
 	}
 	if target := row[t.target(len(keys))]; target != "" {
 		return target, nil

@@ -27,7 +27,7 @@ var (
 		{name: "optional", about: "true: may be left out, and is absent then", shape: "bool"},
 	}
 	peopleKeys = []key{
-		{name: "match", about: "name of the matching profile: standard", shape: "text"},
+		{name: "match", about: "how people are matched: standard, or a profile of the site's own", shape: "any"},
 		{name: "near", about: "what to do with a near match: create, ask or skip", shape: "text", values: []string{"create", "ask", "skip"}},
 		{name: "several", about: "what to do when several fit: ask or skip", shape: "text", values: []string{"ask", "skip"}},
 	}
@@ -73,7 +73,7 @@ func (r *reader) people(i *Integration, n *node) {
 		return
 	}
 	if v := n.get("match"); v != nil {
-		i.People.Match = r.text(v)
+		r.profile(i, v)
 	}
 	if v := n.get("near"); v != nil {
 		i.People.Near = r.text(v)

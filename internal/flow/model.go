@@ -5,9 +5,11 @@
 package flow
 
 import (
+	"sync"
 	"time"
 
 	"github.com/kiungo-health/kiungo/internal/connector"
+	"github.com/kiungo-health/kiungo/internal/people"
 )
 
 // Integration is a folder: integration.yaml, flows, tables, samples.
@@ -27,6 +29,7 @@ type Integration struct {
 
 	site   *Site
 	values map[string]any // site: values as expressions see them
+	taught sync.Map       // table and codes -> what a person answered
 }
 
 // SiteValue is a value that an integration asks its site for.
@@ -49,7 +52,9 @@ func (i *Integration) Flow(name string) *Flow {
 
 // People says how people are matched.
 type People struct {
-	Match   string // name of the matching profile: "standard"
+	Match string // name of the matching profile: "standard"
+	// Profile is what Match says; nil: people are not matched, only found.
+	Profile *people.Profile
 	Near    string // what to do with a near match: create, ask, skip
 	Several string // what to do with several: ask, skip
 }
@@ -116,6 +121,8 @@ type Flow struct {
 	// Finish is how long a delivery may stay half applied before it is shown,
 	// or zero.
 	Finish time.Duration
+	// Approve: a person approves the plan before anything is sent; nil: nobody.
+	Approve *Approval
 	// OnRefused says what a refusal does to later deliveries of the lane.
 	OnRefused OnRefused
 	File      string // path inside the folder
@@ -186,6 +193,18 @@ type Schedule struct {
 	Day     int    // of the month
 	At      string // "06:00", in the integration's zone
 	Servers string // "active"
+	// Keys are the filters of the source by name, as the site fills them in.
+	Keys map[string]string
+	// Leavers is the share of a list, in percent, that may leave at once.
+	Leavers int
+
+	with []field
+}
+
+// Approval is what a person is asked before a plan is carried out.
+type Approval struct {
+	say  value
+	when *Expr
 }
 
 // Record is one record that a flow wants.
@@ -204,6 +223,7 @@ type Record struct {
 	when      *Expr
 	find      *finder
 	set, new  *object
+	origins   map[string][]Origin
 	key       value
 	at        *node
 	mayCreate bool

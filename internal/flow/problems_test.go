@@ -114,7 +114,7 @@ func TestEveryProblemIsReportedAtItsPlace(t *testing.T) {
 		{"server without a connector", head + "where: serverFor(worker.place) != nil\n" + rec, CodeUnknownFunc, `say which kind of server`, nil},
 		{"not yet: expect", head + rec + "expect: {x: {key: y}}\n", CodeNotYet, `expect is not supported yet`, nil},
 		{"not yet: fulfil", head + rec + "fulfil: {x: {key: y}}\n", CodeNotYet, `fulfil is not supported yet`, nil},
-		{"not yet: approve", head + rec + "approve: true\n", CodeNotYet, `approve is not supported yet`, nil},
+		{"approve without words", head + rec + "approve: true\n", CodeShape, `approve is true or false; it must be an object`, nil},
 		{"not yet: reply", head + rec + "reply: {within: 8 seconds}\n", CodeNotYet, `reply is not supported yet`, nil},
 		{"not yet: done", "flow: a\nfrom: {done: b}\n" + rec, CodeNotYet, `from: {done: …} is not supported yet`, nil},
 		{"not yet: state()", head + "where: state(\"a\", form.note) == \"missed\"\n" + rec, CodeNotYet, `state() is not supported yet`, nil},

@@ -27,7 +27,7 @@ var (
 		{name: "finish_within", about: "how long a delivery may stay half applied: 2 hours", shape: "text"},
 		{name: "expect", about: "a message that should come", shape: "any"},
 		{name: "fulfil", about: "expectations that this message meets", shape: "any"},
-		{name: "approve", about: "a person approves the plan first", shape: "any"},
+		{name: "approve", about: "a person approves the plan first: {say: what is approved, when: a condition}", shape: "approve"},
 		{name: "reply", about: "what the sender is answered", shape: "any"},
 	}
 	sourceKeys = []key{
@@ -38,6 +38,12 @@ var (
 		{name: "day", about: "day of the month", shape: "number"},
 		{name: "at", about: "time of day: '06:00'", shape: "text"},
 		{name: "servers", about: "which systems are asked: active", shape: "text", values: []string{"active"}},
+		{name: "with", about: "what a list is asked with, by name: the parameters of a report; period, start, end and at may be used", shape: "text map"},
+		{name: "leavers", about: "the share of a list, in percent, that may leave at once without a question; 20 if not said", shape: "number"},
+	}
+	approveKeys = []key{
+		{name: "say", about: "what is approved, in words for the person who does", shape: "text", required: true},
+		{name: "when", about: "a condition; false = goes without", shape: "expr"},
 	}
 	requireKeys = []key{
 		{name: "that", about: "the condition", shape: "expr", required: true},
@@ -67,7 +73,7 @@ var (
 // that used one would silently do less than it says.
 var notYet = map[string]string{
 	"expect": "expectations are not run yet", "fulfil": "expectations are not run yet",
-	"approve": "approvals are not run yet", "reply": "replies are not run yet",
+	"reply": "replies are not run yet",
 }
 
 // fromNotYet are the sources that this version does not run.
@@ -230,6 +236,7 @@ func (r *flowReader) source(n *node, sc *scope) *Source {
 	}
 	s.Message = &c.Messages[i]
 	r.filters(n, s, sc)
+	r.with(n, s, sc)
 	if !r.samples(n, s) {
 		s.shape = nil
 	}
@@ -278,6 +285,10 @@ func (r *flowReader) filters(n *node, s *Source, sc *scope) {
 				r.errorf(item, CodeValue, "an xmlns has no spaces; copy it from the app's form settings")
 			}
 			s.Filter[path] = append(s.Filter[path], v)
+			if s.Schedule.Keys == nil {
+				s.Schedule.Keys = map[string]string{}
+			}
+			s.Schedule.Keys[p.key.text] = v
 			if !strings.Contains(item.text, "${") {
 				s.literal = append(s.literal, literalFilter{path, item})
 			}
@@ -320,6 +331,32 @@ func (r *flowReader) schedule(n *node, s *Source) {
 	}
 	if v := n.get("servers"); v != nil && s.Message.From["servers"] == "" {
 		s.Schedule.Servers = r.text(v)
+	}
+	s.Schedule.Leavers = 20
+	if l := n.get("leavers"); l != nil && s.Message.From["leavers"] == "" {
+		s.Schedule.Leavers = r.integer(l, 0, 100)
+	}
+	if s.Message.List != "" && s.Schedule.Every == "" {
+		r.errorf(n, CodeMissingKey, "%s %s is a list that is asked for; say how often: every: 'Monday 04:00'", s.Connector, s.Message.Name)
+	}
+	if s.Message.List == "" && s.Schedule.Every != "" {
+		r.errorf(n.get("every"), CodeUnknownKey, "%s %s is no list; it comes by itself. Take every: out", s.Connector, s.Message.Name)
+	}
+}
+
+// with reads what a list is asked with.
+func (r *flowReader) with(n *node, s *Source, sc *scope) {
+	w := n.get("with")
+	if w == nil || s.Message.From["with"] != "" {
+		return
+	}
+	names := map[string]*binding{"site": sc.names["site"]}
+	for _, name := range runNames {
+		names[name] = &binding{shape: leaf, text: true}
+	}
+	for _, p := range r.object(w) {
+		v, _ := r.template(p.value, &scope{names: names, integ: r.integ}, "with")
+		s.Schedule.with = append(s.Schedule.with, field{name: p.key.text, v: v})
 	}
 }
 

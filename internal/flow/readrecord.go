@@ -95,6 +95,7 @@ func (r *flowReader) recordBody(rec *Record, n *node, sc *scope) {
 	rec.find = r.finder(rec, n.get("find"), &inner)
 	if s := n.get("set"); s != nil {
 		rec.set = r.fieldsOf(s, writable(rec.Spec), &inner, rec.Kind, "")
+		rec.origins = r.originsOf(s)
 	}
 	if s := n.get("new"); s != nil {
 		rec.new = r.fieldsOf(s, writable(rec.Spec), &inner, rec.Kind, "")

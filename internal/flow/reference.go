@@ -24,6 +24,7 @@ func Reference(reg connector.Registry) []byte {
 		{"A flow", "A document of `flows/*.yaml`; one file may hold several, parted by `---`.", flowKeys},
 		{"from", "`from: {SYSTEM: MESSAGE, …}`, or a list of these. Besides these words a message kind has filters of its own, below.", sourceKeys},
 		{"require", "", requireKeys},
+		{"approve", "A person sees the plan and says yes before anything is sent. Another plan, because something changed meanwhile, is asked about again.", approveKeys},
 		{"A record", "", recordKeys},
 		{"find", "Besides these words, the criteria of the kind, below.", findKeys},
 		{"integration.yaml", "", integrationKeys},

@@ -136,7 +136,7 @@ func TestTheFirstRequirementThatFailsEndsIt(t *testing.T) {
   - {that: 'form.vitals.pulse < 50', else: ask, say: 'Pulse is ${form.vitals.pulse}. Right?'}
   - {that: 'false', say: later}
 `+rec)
-	v, err := begin(t, f, nil).Require()
+	v, err := begin(t, f, nil).Require(func(string) bool { return false })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func TestTheFirstRequirementThatFailsEndsIt(t *testing.T) {
 		t.Error(d)
 	}
 	f = one(t, head+"require: {that: form.note != nil, say: noNote}\n"+rec, "tables/texts.csv", "key,en\nnoNote,Write a note\n")
-	if v, err := begin(t, f, nil).Require(); err != nil || v.OK || v.Else != "refuse" || v.Say != "Write a note" {
+	if v, err := begin(t, f, nil).Require(func(string) bool { return false }); err != nil || v.OK || v.Else != "refuse" || v.Say != "Write a note" {
 		t.Error(v, err)
 	}
 }

@@ -138,9 +138,10 @@ type Verdict struct {
 }
 
 // Require asks the requirements in order; the first that does not hold decides.
-func (r *Run) Require() (Verdict, error) {
+// waived tells of a condition that a person has waived for this delivery.
+func (r *Run) Require(waived func(that string) bool) (Verdict, error) {
 	for _, q := range r.flow.require {
-		if q.that == nil {
+		if q.that == nil || q.els == "ask" && waived(q.that.Text) {
 			continue
 		}
 		ok, err := r.condition(q.that)
@@ -162,6 +163,30 @@ func (r *Run) Require() (Verdict, error) {
 		return v, nil
 	}
 	return Verdict{OK: true}, nil
+}
+
+// Approve gives what a person is to approve before the plan is carried out, ""
+// if nobody need.
+func (r *Run) Approve() (string, error) {
+	a := r.flow.Approve
+	if a == nil {
+		return "", nil
+	}
+	if a.when != nil {
+		if ok, err := r.condition(a.when); err != nil || !ok {
+			return "", err
+		}
+	}
+	v, err := a.say.eval(r)
+	if err != nil {
+		return "", err
+	}
+	t, _ := asText(v)
+	said, _ := r.state.say(t, nil).(string)
+	if said == "" {
+		said = "approve this"
+	}
+	return said, nil
 }
 
 // System names the system of a connector that this delivery goes to: what to:

@@ -26,6 +26,7 @@ func Schema(reg connector.Registry) []byte {
 		"each":        js{"type": "object", "minProperties": 1, "additionalProperties": js{"$ref": "#/$defs/expr"}, "description": "one for each item: {name: list}; several are loops in each other"},
 		"source":      sourceSchema(reg),
 		"require":     closed(requireKeys, nil),
+		"approve":     closed(approveKeys, nil),
 		"flow":        closed(flowKeys, reg),
 		"integration": closed(integrationKeys, nil),
 		"siteValue":   closed(siteValueKeys, nil),
@@ -141,6 +142,8 @@ func shapeSchema(k key) js {
 		return oneOrMore(ref("source"))
 	case "lane":
 		return oneOrMore(js{"type": "object", "minProperties": 1, "additionalProperties": ref("text")})
+	case "approve":
+		return ref("approve")
 	case "require list":
 		return oneOrMore(ref("require"))
 	case "record map":

@@ -28,7 +28,13 @@ func (p *planner) canon(ctx context.Context, rec *flow.Record, kind connector.Ki
 			return nil, nil, fmt.Errorf("check %s for %s: %w", rec.Name, t.System.Name(), err)
 		}
 		*part.into = fields
-		problems = append(problems, found...)
+		for _, pr := range found {
+			if pr.Remark {
+				p.remark("%s.%s: %s", rec.Name, pr.Field, pr.Text)
+				continue
+			}
+			problems = append(problems, pr)
+		}
 	}
 	if len(problems) == 0 {
 		return set, fresh, nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/kiungo-health/kiungo/internal/call"
 	"github.com/kiungo-health/kiungo/internal/connector"
@@ -29,7 +30,7 @@ func (p *planner) merge(ctx context.Context, r *Record, rec *flow.Record, set re
 	var asks []string
 	for _, path := range set.Paths() {
 		side := record.Side{Ours: p.Work.Message.System, OursOf: p.Source, Their: r.System, TheirOf: t.Connector,
-			Event: p.plan.Event, Seq: p.Work.Message.Seq, Changed: found.Changed, Rule: ruleOf(want, path, found.Fields[path], set[path], r.System, p.Work.Message.System)}
+			Event: p.plan.Event, Live: p.Run.Live(), Seq: p.Work.Message.Seq, Changed: found.Changed, Rule: ruleOf(want, path, found.Fields[path], set[path], r.System, p.Work.Message.System)}
 		if a, ok := r.Agreed[path]; ok {
 			side.Base = &a
 		}
@@ -41,7 +42,17 @@ func (p *planner) merge(ctx context.Context, r *Record, rec *flow.Record, set re
 			}
 		}
 		ours := set[path]
-		switch outcome := record.MergeField(found.Fields[path], ours, side); outcome {
+		outcome := record.MergeField(found.Fields[path], ours, side)
+		if outcome == record.Question {
+			outcome = p.decided(r, path, found.Fields[path], ours)
+		}
+		switch outcome {
+		case record.Equal, record.Write, record.Won:
+			p.carried(rec, path, p.plan.Event)
+		case record.Lost:
+			p.carried(rec, path, time.Time{}) // what won may be older than this message
+		}
+		switch outcome {
 		case record.Equal:
 			if !record.Empty(ours) {
 				r.Mine[path] = ours
@@ -60,8 +71,7 @@ func (p *planner) merge(ctx context.Context, r *Record, rec *flow.Record, set re
 		}
 	}
 	if len(asks) > 0 {
-		return hold("conflict", fmt.Sprintf("%s: %s differs from %s", p.Flow.Name, r.Name+"."+asks[0], r.System),
-			"%s was changed in both systems (%s): decide which value is right, then retry", r.Name, strings.Join(asks, ", "))
+		return p.conflict(r, asks, found, set)
 	}
 	return p.noLongerWanted(r, rec, set, found, made)
 }
@@ -110,7 +120,9 @@ func (p *planner) noLongerWanted(r *Record, rec *flow.Record, set record.Fields,
 			continue
 		}
 		if !record.Same(now, made.Fields[path]) && !record.Unknown(made.Fields[path]) {
-			theirs = append(theirs, path)
+			if !p.leaves(r.Name, path, now) {
+				theirs = append(theirs, path)
+			}
 			continue
 		}
 		r.Was[path] = now
@@ -122,8 +134,8 @@ func (p *planner) noLongerWanted(r *Record, rec *flow.Record, set record.Fields,
 	}
 	if len(theirs) > 0 {
 		return hold("conflict", fmt.Sprintf("%s: %s.%s was changed by others since", p.Flow.Name, r.Name, theirs[0]),
-			"the new version of the document no longer has %s of %s, but others changed it in %s since: keep or remove it there, then retry",
-			strings.Join(theirs, ", "), r.Name, r.System)
+			"the new version of the document no longer has %s of %s, but others changed it in %s since: leave it as it is there, or mend it there and retry",
+			strings.Join(theirs, ", "), r.Name, r.System).asks(leaveKey(r.Name, theirs, found.Fields), leaveOffer(r.System))
 	}
 	return nil
 }
@@ -147,6 +159,7 @@ func (p *planner) unwanted() []ledger.Made {
 			out = append(out, m)
 		}
 	}
+	out = append(out, p.moved...)
 	slices.SortStableFunc(out, func(a, b ledger.Made) int { return place[b.Record] - place[a.Record] })
 	return out
 }
@@ -177,15 +190,15 @@ func (p *planner) withdraw(ctx context.Context) error {
 			return err
 		}
 		for j := range calls {
-			calls[j].Record, calls[j].System, calls[j].Kind = m.Record, m.System, m.Kind
+			calls[j].Record, calls[j].System, calls[j].Kind = r.Name, m.System, m.Kind
 			if calls[j].Target == "" {
 				calls[j].Target = m.ID
 			}
 		}
 		if before != "" {
-			p.needs[m.Record] = append(p.needs[m.Record], before)
+			p.needs[r.Name] = append(p.needs[r.Name], before)
 		}
-		before = m.Record
+		before = r.Name
 		if r.Removed {
 			p.going[m.ID] = true
 		}
@@ -196,14 +209,19 @@ func (p *planner) withdraw(ctx context.Context) error {
 }
 
 func (p *planner) takeBack(ctx context.Context, m ledger.Made, kind connector.Kind, t Target, found connector.Found) ([]call.Call, Record, error) {
-	r := Record{Name: m.Record, System: m.System, Kind: m.Kind, ID: m.ID, Exists: true, Created: m.Created, Generation: m.Generation,
+	r := Record{Name: p.nameOf(m), System: m.System, Kind: m.Kind, ID: m.ID, Exists: true, Created: m.Created, Generation: m.Generation,
 		Person: kind.Spec().Person, Was: record.Fields{}, Write: record.Fields{}, Mine: record.Fields{}}
-	change := connector.Change{Record: m.Record, ID: m.ID, Found: &found,
+	change := connector.Change{Record: r.Name, ID: m.ID, Found: &found,
 		Reason: fmt.Sprintf("kiungo delivery %d: document withdrawn", p.Work.Delivery.ID), At: p.plan.Event, Going: p.going}
 	if m.Created {
 		if path, changed := changedSince(m, found); changed {
+			if p.leaves(m.Record, path, found.Fields[path]) {
+				p.remark("%s stays in %s: others changed it, and a person said to leave it", m.Record, m.System)
+				return nil, r, nil
+			}
 			return nil, r, hold("conflict", fmt.Sprintf("%s: withdrawn %s was changed by others", p.Flow.Name, m.Record),
-				"the document was withdrawn, but %s was changed in %s by others since (%s): keep or void it there, then skip or retry", m.Record, m.System, path)
+				"the document was withdrawn, but %s was changed in %s by others since (%s): leave it as it is there, or void it there and retry", m.Record, m.System, path).
+				asks(leaveKey(m.Record, []string{path}, found.Fields), leaveOffer(m.System))
 		}
 		r.Removed, change.Remove = true, true
 	} else {

@@ -7,6 +7,7 @@ import (
 	"github.com/kiungo-health/kiungo/internal/connector"
 	"github.com/kiungo-health/kiungo/internal/flow"
 	"github.com/kiungo-health/kiungo/internal/ledger"
+	"github.com/kiungo-health/kiungo/internal/question"
 	"github.com/kiungo-health/kiungo/internal/record"
 )
 
@@ -54,19 +55,22 @@ func (p *planner) find(ctx context.Context, rec *flow.Record, kind connector.Kin
 		q.Made, q.Base = made.ID, made.Fields
 	}
 	if kind.Spec().Person && p.person != "" {
-		links, err := p.Memory.Links(ctx, p.person)
-		if err != nil {
+		if err := p.crosswalk(ctx); err != nil {
 			return connector.Found{}, "", err
 		}
-		for _, l := range links {
-			if l.System == t.System.Name() && l.Kind == rec.Kind && l.State == "linked" {
-				q.Linked = l.ID
-			}
+		q.Linked = p.linked(t, rec.Kind)
+		if id, ok := p.chosen(rec.Name, "several/"); ok {
+			q.Linked = id
 		}
 	}
 	found, err := kind.Find(ctx, t.Do, q)
 	if err != nil {
 		return found, "", fmt.Errorf("find %s in %s: %w", rec.Name, t.System.Name(), err)
+	}
+	if kind.Spec().Person && p.person != "" {
+		if found, err = p.identify(ctx, rec, kind, t, want, q, found); err != nil {
+			return found, "", err
+		}
 	}
 	if found.Exists {
 		return found, derived, nil
@@ -86,8 +90,18 @@ func (p *planner) generation(made *ledger.Made) int {
 func (p *planner) notFound(rec *flow.Record, t Target, want *flow.Wanted, found connector.Found, q connector.Query) error {
 	system := t.System.Name()
 	if len(found.Several) > 0 {
+		if want.Find.Several == "skip" {
+			return &Stop{State: ledger.Skipped, Code: "several", Cause: p.Flow.Name + ": several records fit " + rec.Name,
+				Reason: fmt.Sprintf("%d records of %s fit %s equally, and this flow leaves such alone", len(found.Several), system, rec.Name)}
+		}
+		var o question.Offer
+		for _, id := range found.Several {
+			o.Choices = append(o.Choices, question.Choice{Value: id, Text: "this one of " + system})
+		}
+		o.Choices = append(o.Choices, question.Usual()...)
 		return hold("several", fmt.Sprintf("%s: several records fit %s", p.Flow.Name, rec.Name),
-			"%d records of %s fit %s equally; link or merge them there, then retry", len(found.Several), system, rec.Name)
+			"%d records of %s fit %s equally; say which is meant, or merge them there, then retry", len(found.Several), system, rec.Name).
+			asks("several/"+rec.Name+"/"+digest(found.Several...), o)
 	}
 	if found.Voided && !found.ByUs {
 		return hold("voided", fmt.Sprintf("%s: %s was voided in %s", p.Flow.Name, rec.Name, system),
@@ -99,7 +113,8 @@ func (p *planner) notFound(rec *flow.Record, t Target, want *flow.Wanted, found 
 			Reason: fmt.Sprintf("%s has no %s for this message, and this flow makes none", system, rec.Name)}
 	case flow.AskNone:
 		return hold("no-patient", fmt.Sprintf("%s: no %s in %s", p.Flow.Name, rec.Name, system),
-			"no %s was found in %s, and this flow makes none: link or register it there, then retry", rec.Name, system)
+			"no %s was found in %s, and this flow makes none: name the record there, or register it there and retry", rec.Name, system).
+			asks("match/"+rec.Name+"/none", question.Offer{Choices: question.Usual(), Other: "the id of the record in " + system})
 	case flow.Wait:
 		return &Stop{State: ledger.Waiting, Code: "not-there-yet", Cause: p.Flow.Name + ": waits for " + rec.Name,
 			Reason: fmt.Sprintf("%s has no %s yet; looking again until it comes", system, rec.Name), Wait: want.Find.Wait}

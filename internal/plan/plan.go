@@ -7,9 +7,11 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/kiungo-health/kiungo/internal/call"
+	"github.com/kiungo-health/kiungo/internal/connector"
 	"github.com/kiungo-health/kiungo/internal/ledger"
 	"github.com/kiungo-health/kiungo/internal/record"
 )
@@ -30,6 +32,20 @@ type Plan struct {
 	Records []Record    `json:"records"`
 	Calls   []call.Call `json:"calls,omitempty"`
 	Remarks []string    `json:"remarks,omitempty"`
+	// Sources is what the message's own records said when this was planned, of
+	// the fields that were carried over: agreed on that side too, once done.
+	Sources []Source `json:"sources,omitempty"`
+	// Approve is what a person is to approve before anything is sent.
+	Approve string `json:"approve,omitempty"`
+}
+
+// Source is a record of the message's system.
+type Source struct {
+	System string                   `json:"system"`
+	Kind   string                   `json:"kind"`
+	ID     string                   `json:"id"`
+	Fields map[string]record.Agreed `json:"fields"`
+	Agreed map[string]record.Agreed `json:"agreed,omitempty"` // so far
 }
 
 // Record is what is to become of one record of the flow.
@@ -47,6 +63,11 @@ type Record struct {
 	Generation int    `json:"generation,omitempty"`
 	Person     bool   `json:"person,omitempty"`
 	How        string `json:"how,omitempty"` // by what it was found
+	// Matched are blocking keys under which nobody was found: claimed, so that
+	// two deliveries do not make one person twice (law 16).
+	Matched []string `json:"matched,omitempty"`
+	// Replaces is the id of a linked record that was merged into this one.
+	Replaces string `json:"replaces,omitempty"`
 	// OnRefused is what a refusal means: "undo", "keep" or "ask".
 	OnRefused string `json:"on_refused,omitempty"`
 	// Needs are the records that this one refers to.
@@ -118,11 +139,26 @@ func (p *Plan) Claims() []string {
 		seen[key] = true
 		out = append(out, key)
 	}
+	for _, r := range p.Records {
+		for _, block := range r.Matched {
+			out = append(out, ClaimKey(r.System, r.Kind, "match "+block))
+		}
+	}
 	return out
 }
 
 // ClaimKey names one record of one system.
 func ClaimKey(system, kind, id string) string { return system + "|" + kind + "|" + id }
+
+// Own is the link of a person's own record in the message's system: what the
+// person goes by there.
+func (p *Plan) Own(person string, m *connector.Message, kind string) (ledger.Link, bool) {
+	system, id, ok := strings.Cut(person, "/")
+	if !ok || system != m.System || kind == "" {
+		return ledger.Link{}, false
+	}
+	return ledger.Link{Person: person, System: system, Kind: kind, ID: id, How: "the message is about it"}, true
+}
 
 // Links are the links that the plan would make between the person and the
 // records of kinds that are people.

@@ -12,6 +12,7 @@ import (
 	"github.com/kiungo-health/kiungo/internal/connector"
 	"github.com/kiungo-health/kiungo/internal/flow"
 	"github.com/kiungo-health/kiungo/internal/ledger"
+	"github.com/kiungo-health/kiungo/internal/question"
 	"github.com/kiungo-health/kiungo/internal/record"
 )
 
@@ -26,6 +27,8 @@ type Target struct {
 type Memory interface {
 	Snapshot(ctx context.Context, system, kind, id string) (*ledger.Snapshot, error)
 	Links(ctx context.Context, person string) ([]ledger.Link, error)
+	LinkOf(ctx context.Context, system, kind, id string) (*ledger.Link, error)
+	Apart(ctx context.Context, person string) ([]ledger.Link, error)
 }
 
 // Input is one delivery to plan.
@@ -59,11 +62,19 @@ func Make(ctx context.Context, in Input) (*Plan, error) {
 	if err := p.withdraw(ctx); err != nil {
 		return nil, err
 	}
+	if err := p.sources(ctx); err != nil {
+		return nil, err
+	}
 	calls, err := Order(p.calls, p.needs)
 	if err != nil {
 		return nil, err
 	}
 	p.plan.Calls = calls
+	if in.Run != nil && len(calls) > 0 {
+		if p.plan.Approve, err = in.Run.Approve(); err != nil {
+			return nil, EvalStop(err)
+		}
+	}
 	if len(p.plan.Records) == 0 {
 		return nil, &Stop{State: ledger.Skipped, Code: "nothing-wanted", Cause: "nothing wanted",
 			Reason: "nothing to do for this message: " + strings.Join(p.why, "; ")}
@@ -88,7 +99,15 @@ type planner struct {
 	done   map[string]bool // records of Made that this plan took care of
 	going  map[string]bool // ids of the records that this plan removes
 	why    []string        // why records were left out
+	moved  []ledger.Made   // made in a system that is not this record's any more
+	seen   map[flow.Origin]record.Agreed
+	links  []ledger.Link // of the person, read once
+	apart  map[string]bool
 	person string
+	// of the record that is being planned: blocking keys of a match that found
+	// nobody, and the record that was merged into the one found
+	blocks   []string
+	replaces string
 }
 
 // record plans one record of the flow.
@@ -107,6 +126,11 @@ func (p *planner) record(ctx context.Context, rec *flow.Record) error {
 		return err
 	}
 	made := p.madeOf(rec)
+	if made != nil && !made.Gone && made.System != target.System.Name() {
+		// The person is another facility's now: what stands in the old one goes.
+		p.moved = append(p.moved, *made)
+		made = nil
+	}
 	r := Record{Name: rec.Name, System: target.System.Name(), Kind: rec.Kind, Needs: rec.Needs,
 		OnRefused: string(want.Refused), Person: kind.Spec().Person, Generation: p.generation(made)}
 	p.needs[rec.Name] = rec.Needs
@@ -124,6 +148,8 @@ func (p *planner) record(ctx context.Context, rec *flow.Record) error {
 		p.done[rec.Was] = true
 	}
 	r.Found = found.Fields
+	r.Matched, r.Replaces = p.blocks, p.replaces
+	p.blocks, p.replaces = nil, ""
 	switch {
 	case found.Exists:
 		r.ID, r.Exists, r.How = found.ID, true, found.How
@@ -151,6 +177,9 @@ func (p *planner) record(ctx context.Context, rec *flow.Record) error {
 			}
 		}
 		r.Mine = r.Write.Clone()
+		for path := range set {
+			p.carried(rec, path, p.plan.Event)
+		}
 	}
 	if err != nil {
 		return err
@@ -278,6 +307,12 @@ func EvalStop(err error) error {
 	}
 	cause, kind := flow.Cause(err)
 	reason := err.Error()
+	var offer question.Offer
+	var key string
+	var unmapped *flow.Unmapped
+	if errors.As(err, &unmapped) {
+		key, offer = teach(unmapped)
+	}
 	var at *flow.Error
 	if errors.As(err, &at) {
 		// First what is wrong, then where: a clerk reads this.
@@ -287,8 +322,23 @@ func EvalStop(err error) error {
 		}
 		reason = fmt.Sprintf("%v (%s)", at.Err, where)
 	}
-	return &Stop{State: ledger.Held, Code: kind, Cause: cause, Reason: reason}
+	return &Stop{State: ledger.Held, Code: kind, Cause: cause, Reason: reason, Key: key, Offer: offer}
 }
+
+// teach offers to answer an unmapped code in place: the answer becomes a row of
+// the table.
+func teach(u *flow.Unmapped) (string, question.Offer) {
+	o := question.Offer{Teach: &question.Teach{Table: u.Table, Codes: u.Codes, Column: u.Column},
+		Other: fmt.Sprintf("a value for column %s of %s.csv", u.Column, u.Table)}
+	for _, v := range u.Known {
+		o.Choices = append(o.Choices, question.Choice{Value: v, Text: "as other codes of this table"})
+	}
+	o.Choices = append(o.Choices, question.Choice{Value: NotSent, Text: "known, and not sent"}, question.Choice{Value: question.Skip, Text: "end this delivery without doing anything"})
+	return "unmapped/" + u.Table + "/" + strings.Join(u.Codes, "/"), o
+}
+
+// NotSent is the answer that makes a code known without a target.
+const NotSent = "(not sent)"
 
 // remark notes something that the delivery's end will say.
 func (p *planner) remark(format string, args ...any) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/kiungo-health/kiungo/internal/ledger"
+	"github.com/kiungo-health/kiungo/internal/question"
 )
 
 // Stop is why a delivery cannot be planned now: it ends, waits, or needs a
@@ -19,11 +20,21 @@ type Stop struct {
 	// Reason in plain words, without patient data: what, and what to do next.
 	Reason string
 	Field  string
+	// Key and Offer are what a person is asked, if there is more to answer than
+	// that the cause was mended; see internal/question.
+	Key   string
+	Offer question.Offer
 	// Wait is how long a State Waiting may last in all; past it the delivery is held.
 	Wait time.Duration
 }
 
 func (s *Stop) Error() string { return fmt.Sprintf("%s: %s", s.State, s.Reason) }
+
+// asks makes it a question that can be answered in place.
+func (s *Stop) asks(key string, o question.Offer) *Stop {
+	s.Key, s.Offer = key, o
+	return s
+}
 
 func hold(code, cause, format string, args ...any) *Stop {
 	reason := fmt.Sprintf(format, args...)

@@ -47,6 +47,9 @@ type Side struct {
 	Seq     int64     // its receive number
 	Changed time.Time // when the target says it last changed; zero if unsaid
 	Rule    Rule
+	// Live: ours was read just now, whenever the message came that told of it, so
+	// it is never older than what was agreed.
+	Live bool
 }
 
 // MergeField decides one field: theirs is what the target holds, ours what is
@@ -66,7 +69,7 @@ func MergeField(theirs, ours any, s Side) Outcome {
 		return Equal
 	}
 	if s.Base != nil {
-		if older(s.Base, s) {
+		if !s.Live && older(s.Base, s) {
 			return Older
 		}
 		switch {

@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/kiungo-health/kiungo/internal/connector"
 	"github.com/kiungo-health/kiungo/internal/flow"
 	"github.com/kiungo-health/kiungo/internal/ledger"
 	"github.com/kiungo-health/kiungo/internal/plan"
+	"github.com/kiungo-health/kiungo/internal/question"
+	"github.com/kiungo-health/kiungo/internal/record"
 )
 
 // begin sets up the flow's expressions for one delivery: what the message
@@ -53,7 +57,7 @@ func (r *Runner) begin(ctx context.Context, f *flow.Flow, w *ledger.Work) (*flow
 	if !wanted {
 		return notWanted(w, f, why)
 	}
-	return run, required(run)
+	return run, required(run, w)
 }
 
 // clock asks about a message whose sender's clock was more than a day ahead
@@ -83,17 +87,100 @@ func notWanted(w *ledger.Work, f *flow.Flow, why string) (*flow.Run, error) {
 }
 
 // required asks the flow's requirements; the first that fails decides.
-func required(run *flow.Run) error {
-	v, err := run.Require()
+func required(run *flow.Run, w *ledger.Work) error {
+	refused := false
+	v, err := run.Require(func(that string) bool {
+		answer, _, _ := question.Answered(w.Questions, "require/"+that)
+		refused = refused || answer == no
+		return answer == yes
+	})
 	if err != nil {
 		return plan.EvalStop(err)
 	}
 	if v.OK {
 		return nil
 	}
-	state := ledger.Held
-	if v.Else == "refuse" {
-		state = ledger.Refused
+	s := &plan.Stop{State: ledger.Held, Code: "required", Cause: run.Flow().Name + ": " + v.That, Reason: v.Say}
+	switch {
+	case v.Else == "refuse":
+		s.State = ledger.Refused
+	case v.Else == "ask" && refused:
+		s.State = ledger.Skipped
+		s.Reason = "a person said no: " + v.Say
+	case v.Else == "ask":
+		s.Key = "require/" + v.That
+		s.Offer.Choices = []question.Choice{{Value: yes, Text: "go on all the same"}, {Value: no, Text: "end this delivery without doing anything"},
+			{Value: question.Retry, Text: "look again: it was mended"}}
 	}
-	return &plan.Stop{State: state, Code: "required", Cause: run.Flow().Name + ": " + v.That, Reason: v.Say}
+	return s
+}
+
+// Answers to a question of yes or no.
+const (
+	yes = "yes"
+	no  = "no"
+)
+
+// unusable stops a delivery whose message cannot be used as it is, until a
+// person has said to go on.
+func unusable(w *ledger.Work, f *flow.Flow) error {
+	if w.Message.Problem == "" || w.Message.Withdrawn {
+		return nil
+	}
+	if answer, _, ok := question.Answered(w.Questions, "message"); ok && answer != question.Skip {
+		return nil
+	}
+	return &plan.Stop{State: ledger.Held, Code: "message", Cause: f.Name + ": " + w.Message.Problem, Reason: w.Message.Problem, Key: "message",
+		Offer: question.Offer{Choices: []question.Choice{{Value: yes, Text: "go on all the same"}, {Value: question.Skip, Text: "end this delivery without doing anything"}}}}
+}
+
+// taught plans again with what a person has taught about a code, if anybody has:
+// perhaps on another node, or before this one started.
+func (r *Runner) taught(ctx context.Context, f *flow.Flow, w *ledger.Work, s *plan.Stop) (*plan.Plan, error) {
+	t := s.Offer.Teach
+	l, err := r.Ledger.Lesson(ctx, f.Integration().ID, t.Table, t.Codes)
+	if err != nil {
+		return nil, err
+	}
+	if l == nil {
+		return nil, s
+	}
+	f.Integration().Teach(t.Table, t.Codes, l.Value)
+	return r.Plan(ctx, w)
+}
+
+// personKind is the kind of the records of a system that are people.
+func (r *Runner) personKind(name string) string {
+	port, ok := r.Systems[name]
+	if !ok {
+		return ""
+	}
+	return port.PersonKind
+}
+
+// withSource adds what the message's own record said to the snapshots.
+func withSource(list []ledger.Snapshot, s plan.Source) []ledger.Snapshot {
+	i := slices.IndexFunc(list, func(o ledger.Snapshot) bool { return o.System == s.System && o.Kind == s.Kind && o.ID == s.ID })
+	var fields map[string]record.Agreed
+	if i >= 0 {
+		fields = list[i].Fields
+	} else {
+		fields = make(map[string]record.Agreed, len(s.Agreed)+len(s.Fields))
+		maps.Copy(fields, s.Agreed)
+	}
+	changed := false
+	for path, now := range s.Fields {
+		old, ok := fields[path]
+		if ok && record.Same(old.Value, now.Value) && !old.At.Before(now.At) {
+			continue
+		}
+		if ok && i >= 0 && old.By == now.By && old.Seq == now.Seq {
+			continue // what this very delivery wrote there is newer than what it saw
+		}
+		fields[path], changed = now, true
+	}
+	if i < 0 && changed {
+		list = append(list, ledger.Snapshot{System: s.System, Kind: s.Kind, ID: s.ID, Fields: fields})
+	}
+	return list
 }

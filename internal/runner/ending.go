@@ -138,7 +138,14 @@ func (x *execution) stopped(ctx context.Context, s *plan.Stop, now time.Time) (*
 	}
 	e := ledger.End{State: s.State, Code: s.Code, Cause: s.Cause, Reason: s.Reason, KeepClaims: x.touched()}
 	if s.State == ledger.Held {
-		e.Question = &ledger.Question{Kind: s.Code, Cause: s.Cause, Text: s.Reason}
+		if s.Offer.Teach != nil && x.flow != nil {
+			s.Offer.Teach.Integration = x.flow.Integration().ID
+		}
+		options, err := s.Offer.Encode()
+		if err != nil {
+			return nil, err
+		}
+		e.Question = &ledger.Question{Kind: s.Code, Key: s.Key, Cause: s.Cause, Text: s.Reason, Options: options}
 	}
 	return x.end(ctx, e)
 }
@@ -291,7 +298,17 @@ func (x *execution) finishDone(ctx context.Context) (*ledger.Work, error) {
 		if who := person(x.w); r.Person && who != "" && !r.Removed {
 			e.Links = append(e.Links, ledger.Link{Person: who, System: r.System, Kind: r.Kind, ID: r.ID,
 				State: "linked", By: fmt.Sprintf("delivery %d", x.w.Delivery.ID), How: r.How})
+			if r.Replaces != "" {
+				e.Replaced = append(e.Replaced, ledger.Link{Person: who, System: r.System, Kind: r.Kind, ID: r.Replaces})
+			}
 		}
+	}
+	if own, ok := x.plan.Own(person(x.w), &x.w.Message, x.personKind(x.w.Message.System)); ok && len(e.Links) > 0 {
+		own.By = fmt.Sprintf("delivery %d", x.w.Delivery.ID)
+		e.Links = append(e.Links, own)
+	}
+	for _, s := range x.plan.Sources {
+		e.Snapshots = withSource(e.Snapshots, s)
 	}
 	if len(x.plan.Calls) == 0 && len(e.Remarks) == 0 {
 		e.Reason = "the other system already says this; nothing to change"
@@ -386,6 +403,9 @@ func (r *Runner) Plan(ctx context.Context, w *ledger.Work) (*plan.Plan, error) {
 		}
 		return plan.Target{System: port.System, Connector: port.Connector, Do: port.Reader(w.LaneID)}, nil
 	}
+	if err := unusable(w, f); err != nil {
+		return nil, err
+	}
 	in := plan.Input{Flow: f, Work: w, Targets: targets, Memory: r.Ledger, Now: r.Ledger.Now()}
 	if source, ok := r.Systems[w.Message.System]; ok {
 		in.Source = source.Connector
@@ -397,7 +417,12 @@ func (r *Runner) Plan(ctx context.Context, w *ledger.Work) (*plan.Plan, error) {
 		}
 		in.Run = run
 	}
-	return plan.Make(ctx, in)
+	p, err := plan.Make(ctx, in)
+	var s *plan.Stop
+	if errors.As(err, &s) && s.Offer.Teach != nil {
+		return r.taught(ctx, f, w, s)
+	}
+	return p, err
 }
 
 func decode(content []byte) (any, error) {

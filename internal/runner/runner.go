@@ -153,17 +153,19 @@ func (x *execution) makePlan(ctx context.Context) (done bool, next *ledger.Work,
 	if err != nil {
 		return end(x.stop(ctx, err))
 	}
+	if err := approved(p, hash, x.w); err != nil {
+		return end(x.stop(ctx, err))
+	}
 	first := x.book.Next()
-	record := ledger.Plan{Body: body, Hash: hash, FlowHash: p.FlowHash, Claims: p.Claims(), Pending: p.Links(person(x.w)),
+	record := ledger.Plan{Body: body, Hash: hash, FlowHash: p.FlowHash, Claims: p.Claims(), Pending: x.pendingLinks(p),
 		Intent: x.names(x.book.Run(first.Call))}
 	err = x.Ledger.Journal(ctx, x.w, record)
 	switch {
 	case errors.Is(err, ledger.ErrClaimed):
 		return end(nil, nil)
 	case errors.Is(err, ledger.ErrLinked):
-		return end(x.end(ctx, ledger.End{State: ledger.Held, Code: "linked-elsewhere", Forget: true,
-			Cause:  x.w.Delivery.Flow + ": the record belongs to another person",
-			Reason: "the record found is already linked to another person: two cases would become one patient. Decide which is right, then retry"}))
+		x.book = nil
+		return end(x.stop(ctx, x.linkedElsewhere(ctx, p)))
 	case err != nil:
 		return end(nil, err)
 	}

@@ -36,6 +36,9 @@ type Port struct {
 	connector.System
 	Connector string
 	Limits    Limits
+	// PersonKind is the kind of its records that are people ("openmrs/Patient"),
+	// "" if none are.
+	PersonKind string
 
 	slots   chan struct{}
 	limiter *rate.Limiter

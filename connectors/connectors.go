@@ -3,7 +3,9 @@
 package connectors
 
 import (
+	"github.com/kiungo-health/kiungo/connectors/cht"
 	"github.com/kiungo-health/kiungo/connectors/commcare"
+	"github.com/kiungo-health/kiungo/connectors/dhis2"
 	"github.com/kiungo-health/kiungo/connectors/openmrs"
 	"github.com/kiungo-health/kiungo/internal/connector"
 )
@@ -12,7 +14,9 @@ import (
 func All() connector.Registry {
 	r := connector.Registry{}
 	for _, c := range []*connector.Connector{
+		cht.Connector(),
 		commcare.Connector(),
+		dhis2.Connector(),
 		openmrs.Connector(),
 	} {
 		r[c.Name] = c

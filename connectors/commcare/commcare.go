@@ -1,6 +1,6 @@
 // Package commcare connects CommCare HQ: forms and cases come in by data
-// forwarding and by a sweep over the form API; cases are read and written
-// through case API v2.
+// forwarding and by a sweep over the form API; rows of configurable reports on a
+// flow's schedule; cases are read and written through case API v2.
 //
 // What CommCare does is described in docs/api of dimagi/commcare-hq (seen
 // 2025-26); the payloads under testdata are from there and from its tests.
@@ -25,6 +25,7 @@ const (
 	kindForm       = "form"
 	kindCase       = "case"
 	kindUnreadable = "unreadable"
+	kindReport     = "report"
 	streamForms    = "forms"
 	streamCases    = "cases"
 )
@@ -34,7 +35,7 @@ func Connector() *connector.Connector {
 	return &connector.Connector{
 		Name:     "commcare",
 		Title:    "CommCare HQ",
-		About:    "Forms and cases of one CommCare project space.",
+		About:    "Forms, cases and reports of one CommCare project space.",
 		Options:  options(),
 		Kinds:    []connector.KindSpec{*caseSpec, *formSpec},
 		Messages: messages(),
@@ -91,6 +92,7 @@ var (
 	_ connector.Receiver   = (*System)(nil)
 	_ connector.Poller     = (*System)(nil)
 	_ connector.Surrounder = (*System)(nil)
+	_ connector.Lister     = (*System)(nil)
 )
 
 // Open makes a configured instance; it makes no request. Its error lists

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -24,6 +25,11 @@ import (
 func (s *System) Classify(r call.Request, a call.Answer, err error) call.Verdict {
 	if err != nil {
 		return transport(r, err)
+	}
+	if isFeed(r) {
+		if v, ok := classifyFeed(r, a); ok {
+			return v
+		}
 	}
 	switch {
 	case a.Status >= 200 && a.Status < 300:
@@ -59,7 +65,12 @@ func (w why) refusal(r call.Request) call.Verdict {
 // transport reads the absence of an answer.
 func transport(r call.Request, err error) call.Verdict {
 	var dns *net.DNSError
+	var report *reportError
 	switch {
+	case errors.As(err, &report):
+		return report.verdict()
+	case streams(r) && (errors.Is(err, context.DeadlineExceeded) || os.IsTimeout(err)):
+		return lost(r, "the report was not ready in time: raise the system's timeout, or fetch it via request", false)
 	case errors.Is(err, errTooLarge):
 		return lost(r, "OpenMRS sent more than 8 MB", false)
 	case errors.Is(err, context.Canceled):

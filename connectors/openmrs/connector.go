@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -31,7 +32,7 @@ func Connector() *connector.Connector {
 		Name:  "openmrs",
 		Title: "OpenMRS",
 		About: "An OpenMRS server (reference application, O3, Bahmni, KenyaEMR) with the REST web services module 2.23 or later.",
-		Options: []connector.Option{
+		Options: slices.Concat([]connector.Option{
 			{Name: "url", Required: true, About: "Address with the context path, without /ws/rest: https://emr.example.org/openmrs"},
 			{Name: "username", Required: true, About: "User of the integration. Give it an account of its own with a fixed English locale: seven wrong passwords lock an account."},
 			{Name: "password", Required: true, Secret: true, About: "Its password. OpenMRS cannot read a password that holds a colon."},
@@ -39,9 +40,11 @@ func Connector() *connector.Connector {
 			{Name: "version", Default: "2.44", About: "Version of the REST web services module. From 2.49 on it shows the answer to a date question as a day, before as a moment."},
 			{Name: "true", About: "Uuid of the concept that this server uses for yes (global property concept.true). Known without it: CIEL 1065."},
 			{Name: "false", About: "Uuid of the concept that this server uses for no (global property concept.false). Known without it: CIEL 1066."},
-		},
-		Kinds: []connector.KindSpec{patientSpec, visitSpec, encounterSpec, obsSpec},
-		Open:  func(c connector.Config) (connector.System, error) { return Open(c) },
+		}, feedOptions, matchOptions),
+		Kinds:    []connector.KindSpec{patientSpec, visitSpec, encounterSpec, obsSpec, providerSpec},
+		Messages: append(feedMessages(), reportMessage),
+		Open:     func(c connector.Config) (connector.System, error) { return Open(c) },
+		Sample:   sampleContents,
 		Simulate: func(options []byte) (simulate.Simulator, error) {
 			return sim.New(options)
 		},
@@ -50,17 +53,22 @@ func Connector() *connector.Connector {
 
 // System is one configured OpenMRS server.
 type System struct {
-	name     string
-	base     string // with /ws/rest/v1, without a slash at the end
-	username string
-	password string
-	location string // name or uuid, as configured
-	our      string
-	zone     *time.Location
-	http     *http.Client
-	booleans map[string]bool // concept uuid -> meaning
-	meta     *metadata
-	kinds    map[string]connector.Kind
+	name      string
+	base      string // with /ws/rest/v1, without a slash at the end
+	username  string
+	password  string
+	location  string // name or uuid, as configured
+	our       string
+	zone      *time.Location
+	http      *http.Client
+	booleans  map[string]bool // concept uuid -> meaning
+	unhurried *http.Client    // without a time-out of its own: for reports
+	reports   spools
+	clues     clues
+	meta      *metadata
+	feeds     feedConfig
+	swept     sweepMemory
+	kinds     map[string]connector.Kind
 
 	mu   sync.Mutex
 	skew time.Duration // server's clock minus ours
@@ -112,14 +120,22 @@ func Open(c connector.Config) (*System, error) {
 	client.Jar = nil
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	s.http = &client
+	unhurried := client
+	unhurried.Timeout = 0
+	s.unhurried = &unhurried
 	for option, meaning := range map[string]bool{"true": true, "false": false} {
 		if v := c.Values[option]; v != "" {
 			s.booleans[v] = meaning
 		}
 	}
+	if s.feeds, err = openFeeds(c); err != nil {
+		return nil, err
+	}
+	s.clues = newClues(c.Values)
 	s.meta = newMetadata(s)
 	s.kinds = map[string]connector.Kind{
 		"Patient": &patientKind{s}, "Visit": &visitKind{s}, "Encounter": &encounterKind{s}, "Obs": &obsKind{s},
+		"Provider": &providerKind{s},
 	}
 	return s, nil
 }

@@ -139,6 +139,8 @@ func (t identifierType) wantsLocation() bool { return t.LocationBehavior != "NOT
 type attributeType struct {
 	named
 	Format string `json:"format"`
+	// Searchable: the search for people looks at attributes of this type.
+	Searchable bool `json:"searchable"`
 }
 
 // concept is what is needed to check and write an observation.

@@ -17,7 +17,8 @@ func (k *patientKind) Spec() *connector.KindSpec { return &patientSpec }
 // Find looks a patient up: by the id made before, then by the criteria in their
 // order, last by the derived id. A voided patient (merged, or deleted) is
 // remembered while the other criteria are tried: the survivor of a merge is
-// found by an identifier.
+// found by an identifier. Into whom one was merged is told where it can be
+// learnt (mergedInto).
 func (k *patientKind) Find(ctx context.Context, do call.Doer, q connector.Query) (connector.Found, error) {
 	var voided *connector.Found
 	tried := map[string]bool{"": true}
@@ -39,19 +40,19 @@ func (k *patientKind) Find(ctx context.Context, do call.Doer, q connector.Query)
 		return &f, nil
 	}
 	if f, err := byUUID(q.Made, "made before"); f != nil || err != nil {
-		return found(f), err
+		return orNone(f), err
 	}
 	for _, by := range q.By {
 		f, err := k.byCriterion(ctx, do, by, q, byUUID)
 		if f != nil || err != nil {
-			return found(f), err
+			return orNone(f), err
 		}
 	}
 	if f, err := byUUID(q.Linked, "link"); f != nil || err != nil {
-		return found(f), err
+		return orNone(f), err
 	}
 	if f, err := byUUID(q.ID, "derived id"); f != nil || err != nil {
-		return found(f), err
+		return orNone(f), err
 	}
 	if voided != nil {
 		return *voided, nil
@@ -59,7 +60,7 @@ func (k *patientKind) Find(ctx context.Context, do call.Doer, q connector.Query)
 	return connector.Found{}, nil
 }
 
-func found(f *connector.Found) connector.Found {
+func orNone(f *connector.Found) connector.Found {
 	if f == nil {
 		return connector.Found{}
 	}
@@ -99,7 +100,13 @@ func (k *patientKind) byUUID(ctx context.Context, do call.Doer, id, how string, 
 	if err != nil || w == nil {
 		return connector.Found{}, err
 	}
-	return k.asFound(w, how, q), nil
+	f := k.asFound(w, how, q)
+	if f.Voided {
+		if f.MergedInto, err = k.mergedInto(ctx, do, w); err != nil {
+			return connector.Found{}, err
+		}
+	}
+	return f, nil
 }
 
 func (k *patientKind) asFound(w *wirePatient, how string, q connector.Query) connector.Found {

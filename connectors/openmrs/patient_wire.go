@@ -28,6 +28,7 @@ type audit struct {
 	Creator     *person `json:"creator"`
 	DateCreated string  `json:"dateCreated"`
 	DateChanged string  `json:"dateChanged"`
+	DateVoided  string  `json:"dateVoided"`
 	VoidedBy    *person `json:"voidedBy"`
 	VoidReason  string  `json:"voidReason"`
 }

@@ -79,6 +79,8 @@ var known = []struct {
 	{"absolute limit", "more rows were asked for than the administrator allows (webservices.rest.maxResultsAbsolute)", ""},
 	{"fromIndex(", "a page after the last was asked for", ""},
 	{"Missing parameter", "a parameter is missing", ""},
+	{"Report request not found", requestGone, ""},
+	{"loading rendered output", "OpenMRS has no file of this report request: its report design could not write one", ""},
 	{"multiple non retired", "a concept code fits more than one concept of this server", "concept"},
 	{"Could not read JSON", "OpenMRS could not read the request", ""},
 	{"is not recognized", "OpenMRS does not know this search", ""},
@@ -124,6 +126,7 @@ var (
 	properties   = regexp.MustCompile(`(not allowed to be set|required properties are missing): ([A-Za-z0-9_, .]{1,200})`)
 	onClass      = regexp.MustCompile(`\[?([A-Za-z][A-Za-z0-9]*) on class org\.openmrs\.([A-Za-z]+)`)
 	failedToVal  = regexp.MustCompile(`failed to validate with reason: ([A-Za-z][A-Za-z0-9\[\].]*)`)
+	parameter    = regexp.MustCompile(`Missing parameter: ([A-Za-z][A-Za-z0-9_.]{0,60})|Parameter ([A-Za-z][A-Za-z0-9_.]{0,60}) is required`)
 	codeOfServer = regexp.MustCompile(`([A-Za-z]{1,60}:[0-9]{1,6})$`)
 )
 
@@ -144,6 +147,10 @@ func explain(a call.Answer) why {
 	if fields := fieldErrors(e); fields != "" {
 		w.reason, w.field = fields, firstField(e)
 		w.early = len(e.fields) == 1 && hasCode(e, "Encounter.datetimeShouldBeBeforeCurrent")
+		return w
+	}
+	if m := parameter.FindStringSubmatch(e.text); m != nil {
+		w.reason = "the report asks for a parameter that the flow does not give: " + orElse(m[1], m[2])
 		return w
 	}
 	for _, k := range known {

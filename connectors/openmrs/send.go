@@ -34,7 +34,10 @@ var kept = []string{"Date", "Retry-After", "Content-Type", "Location", "ETag"}
 // seen up to 4.0.0-SNAPSHOT). Redirects are not followed: a POST would become a
 // GET. The error is a transport error only.
 func (s *System) Send(ctx context.Context, r call.Request) (call.Answer, error) {
-	target := s.base + r.Path
+	target, accept := s.base+r.Path, "application/json"
+	if isFeed(r) {
+		target, accept = strings.TrimSuffix(s.base, restPath)+r.Path, "*/*"
+	}
 	if len(r.Query) > 0 {
 		target += "?" + encodeQuery(r.Query)
 	}
@@ -46,18 +49,27 @@ func (s *System) Send(ctx context.Context, r call.Request) (call.Answer, error) 
 		req.Header.Set(k, v)
 	}
 	req.SetBasicAuth(s.username, s.password)
-	req.Header.Set("Accept", "application/json")
+	req.Header.Set("Accept", accept)
 	req.Header.Set("User-Agent", s.our)
 	req.Header.Set("Disable-WWW-Authenticate", "true")
 	if len(r.Body) > 0 {
 		req.Header.Set("Content-Type", "application/json; charset=UTF-8")
 	}
-	resp, err := s.http.Do(req)
+	client := s.http
+	if streams(r) {
+		client = s.unhurried // the caller's context bounds it
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return call.Answer{}, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	var body []byte
+	if streams(r) {
+		body, err = s.spoolReport(r, resp)
+	} else {
+		body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	}
 	if err != nil {
 		return call.Answer{}, fmt.Errorf("read answer: %w", err)
 	}
@@ -78,7 +90,7 @@ func (s *System) Send(ctx context.Context, r call.Request) (call.Answer, error) 
 // and they are long.
 var escaped = func() map[string]string {
 	out := map[string]string{}
-	for _, rep := range []string{patientRep, personRep, visitRep, encounterRep, rowRep, obsRep} {
+	for _, rep := range []string{patientRep, mergeRep, providerRep, personRep, visitRep, encounterRep, rowRep, obsRep} {
 		out[rep] = url.QueryEscape(rep)
 	}
 	return out

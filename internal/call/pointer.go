@@ -1,8 +1,11 @@
 package call
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -75,26 +78,54 @@ func setPointer(doc any, p string, v any) (any, error) {
 	return doc, nil
 }
 
-// without takes out of a JSON body those of the given pointers that drop names.
+// without takes out of a JSON body those of the given pointers that drop names:
+// properties of objects, and rows of lists, which then close up.
 func without(body json.RawMessage, drop func(pointer string) bool, pointers map[string]string) (json.RawMessage, error) {
 	var doc any
 	if err := json.Unmarshal(body, &doc); err != nil {
 		return nil, err
 	}
+	rows := map[string][]int{} // list -> what goes
 	for p := range pointers {
 		if !drop(p) {
 			continue
 		}
 		parts := pointerParts(p)
-		parent, ok := getPointer(doc, Pointer(parts[:len(parts)-1]...))
+		if len(parts) == 0 {
+			return nil, fmt.Errorf("cannot take the whole body out")
+		}
+		above, last := Pointer(parts[:len(parts)-1]...), parts[len(parts)-1]
+		parent, ok := getPointer(doc, above)
 		if !ok {
 			continue
 		}
-		object, ok := parent.(map[string]any)
-		if !ok {
-			return nil, fmt.Errorf("cannot take %s out of a list", p)
+		switch parent := parent.(type) {
+		case map[string]any:
+			delete(parent, last)
+		case []any:
+			i, err := strconv.Atoi(last)
+			if err != nil || i < 0 || i >= len(parent) {
+				return nil, fmt.Errorf("the body has no row at %s", p)
+			}
+			rows[above] = append(rows[above], i)
+		default:
+			return nil, fmt.Errorf("the body has no object or list at %s", above)
 		}
-		delete(object, parts[len(parts)-1])
+	}
+	// The innermost list first: what is taken out of an outer one moves it.
+	lists := slices.SortedFunc(maps.Keys(rows), func(a, b string) int { return cmp.Compare(len(b), len(a)) })
+	for _, at := range lists {
+		list, _ := getPointer(doc, at)
+		var stay []any
+		for i, row := range list.([]any) {
+			if !slices.Contains(rows[at], i) {
+				stay = append(stay, row)
+			}
+		}
+		var err error
+		if doc, err = setPointer(doc, at, stay); err != nil {
+			return nil, err
+		}
 	}
 	return json.Marshal(doc)
 }

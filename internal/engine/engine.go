@@ -55,6 +55,7 @@ type Engine struct {
 
 	dispatcher *lane.Dispatcher
 	pollers    map[string]*intake.Poller
+	lists      []*intake.List
 	background sync.WaitGroup
 	cancel     context.CancelFunc
 	ctx        context.Context
@@ -75,6 +76,9 @@ func New(o Options) (*Engine, error) {
 	var flows []*flow.Flow
 	byName := map[string]*flow.Flow{}
 	for _, in := range o.Integrations {
+		if err := e.learn(in); err != nil {
+			return nil, err
+		}
 		for _, f := range in.Flows {
 			flows = append(flows, f)
 			byName[f.Name] = f
@@ -87,7 +91,7 @@ func New(o Options) (*Engine, error) {
 	o.Ledger.OnDue(func(lanes []int64) { e.Ring(lanes...) })
 	e.Intake = &intake.Intake{Ledger: o.Ledger, Flows: flows, Systems: e.Systems, Registry: o.Registry, Wake: e.wake, Log: o.Log}
 	e.makePollers()
-	return e, nil
+	return e, e.makeLists(flows)
 }
 
 // run runs one delivery. When the ledger cannot take its outcome the lane is
@@ -272,6 +276,9 @@ func (e *Engine) Start(ctx context.Context) error {
 	}
 	for _, p := range e.pollers {
 		e.background.Go(func() { p.Run(e.ctx) })
+	}
+	for _, l := range e.lists {
+		e.background.Go(func() { l.Run(e.ctx) })
 	}
 	return nil
 }

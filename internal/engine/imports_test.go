@@ -20,10 +20,10 @@ func TestTheCoreKnowsNoSystem(t *testing.T) {
 	applications := []string{"internal/bench", "internal/demo"}
 	low := map[string][]string{ // may import only these of ours
 		"internal/record": nil, "internal/call": {"internal/record"}, "internal/seal": nil,
-		"internal/simulate": {"internal/call"}, "internal/people": nil,
+		"internal/simulate": {"internal/call"}, "internal/people": nil, "internal/period": nil, "internal/schedule": {"internal/period"},
 		"internal/connector": {"internal/call", "internal/people", "internal/record", "internal/simulate"}, "internal/question": {"internal/ledger"},
 		"internal/ledger": {"internal/connector", "internal/record"}, "internal/lane": {"internal/ledger"},
-		"internal/system": {"internal/call", "internal/connector"}, "internal/flow": {"internal/connector", "internal/people", "internal/record"},
+		"internal/system": {"internal/call", "internal/connector"}, "internal/flow": {"internal/connector", "internal/people", "internal/record", "internal/schedule"},
 	}
 	dec := json.NewDecoder(strings.NewReader(string(out)))
 	seen := 0

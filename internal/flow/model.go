@@ -10,6 +10,7 @@ import (
 
 	"github.com/kiungo-health/kiungo/internal/connector"
 	"github.com/kiungo-health/kiungo/internal/people"
+	"github.com/kiungo-health/kiungo/internal/schedule"
 )
 
 // Integration is a folder: integration.yaml, flows, tables, samples.
@@ -189,10 +190,14 @@ type literalFilter struct {
 
 // Schedule is when a source that is asked is asked.
 type Schedule struct {
-	Every   string // "Monday 04:00", "month", "15 minutes"
-	Day     int    // of the month
-	At      string // "06:00", in the integration's zone
-	Servers string // "active"
+	Every string // "Monday 04:00", "month", "15 minutes"
+	Day   int    // after the period's end
+	// Calendar of the periods, and how many earlier ones are asked for again.
+	Calendar string
+	Again    int
+	When     schedule.Schedule
+	At       string // "06:00", in the integration's zone
+	Servers  string // "active"
 	// Keys are the filters of the source by name, as the site fills them in.
 	Keys map[string]string
 	// Leavers is the share of a list, in percent, that may leave at once.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kiungo-health/kiungo/internal/connector"
+	"github.com/kiungo-health/kiungo/internal/schedule"
 )
 
 var (
@@ -34,10 +35,12 @@ var (
 		{name: "where", about: "a condition on the message alone", shape: "expr"},
 		{name: "let", about: "named values of this source", shape: "expr map"},
 		{name: "sample", about: "files that show the message: samples/visit-*.json", shape: "text list"},
-		{name: "every", about: "when a source is asked: Monday 04:00, month, day, 15 minutes", shape: "text"},
-		{name: "day", about: "day of the month", shape: "number"},
+		{name: "every", about: "when a list is asked for: Monday 04:00, day 06:00, 15 minutes; or for each period just completed: week, month, quarter, year, or a period type of DHIS2", shape: "text"},
+		{name: "day", about: "how many days after the period's end: 3 is the third of the month", shape: "number"},
 		{name: "at", about: "time of day: '06:00'", shape: "text"},
 		{name: "servers", about: "which systems are asked: active", shape: "text", values: []string{"active"}},
+		{name: "calendar", about: "of the periods, if it is not iso8601: ethiopian or nepali", shape: "text"},
+		{name: "again", about: "how many earlier periods are asked for again each time, for late corrections", shape: "number"},
 		{name: "with", about: "what a list is asked with, by name: the parameters of a report; period, start, end and at may be used", shape: "text map"},
 		{name: "leavers", about: "the share of a list, in percent, that may leave at once without a question; 20 if not said", shape: "number"},
 	}
@@ -310,15 +313,11 @@ func (r *flowReader) constant(n *node, sc *scope) (string, bool) {
 	return t, ok && t != ""
 }
 
-var everyWord = regexp.MustCompile(`^((Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday)( \d\d:\d\d)?|hour|day( \d\d:\d\d)?|week|month|quarter|\d+ (minutes|hours|days))$`)
 var timeOfDay = regexp.MustCompile(`^([01]\d|2[0-3]):[0-5]\d$`)
 
 func (r *flowReader) schedule(n *node, s *Source) {
 	if e := n.get("every"); e != nil && s.Message.From["every"] == "" {
 		s.Schedule.Every = r.text(e)
-		if !everyWord.MatchString(s.Schedule.Every) {
-			r.errorf(e, CodeValue, "%q is no schedule; write 15 minutes, hour, day 06:00, Monday 04:00, month or quarter", s.Schedule.Every)
-		}
 	}
 	if d := n.get("day"); d != nil && s.Message.From["day"] == "" {
 		s.Schedule.Day = r.integer(d, 1, 28)
@@ -331,6 +330,22 @@ func (r *flowReader) schedule(n *node, s *Source) {
 	}
 	if v := n.get("servers"); v != nil && s.Message.From["servers"] == "" {
 		s.Schedule.Servers = r.text(v)
+	}
+	if c := n.get("calendar"); c != nil && s.Message.From["calendar"] == "" {
+		s.Schedule.Calendar = r.text(c)
+	}
+	if a := n.get("again"); a != nil && s.Message.From["again"] == "" {
+		s.Schedule.Again = r.integer(a, 0, 24)
+	}
+	if e := n.get("every"); e != nil && s.Schedule.Every != "" {
+		when, err := schedule.Parse(schedule.Text{Every: s.Schedule.Every, Day: s.Schedule.Day, At: s.Schedule.At, Calendar: s.Schedule.Calendar})
+		if err != nil {
+			r.errorf(e, CodeValue, "%v", err)
+		}
+		s.Schedule.When = when
+		if s.Schedule.Again > 0 && err == nil && !when.ByPeriod() {
+			r.errorf(n.get("again"), CodeValue, "again is for periods; %q has none", s.Schedule.Every)
+		}
 	}
 	s.Schedule.Leavers = 20
 	if l := n.get("leavers"); l != nil && s.Message.From["leavers"] == "" {

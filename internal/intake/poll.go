@@ -63,6 +63,12 @@ func (p *Poller) Once(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		for _, text := range batch.Alarms {
+			p.In.log().Error("a stream needs a look", "system", p.System.Name(), "stream", p.Stream.Name, "alarm", text)
+			if err := p.In.Ledger.Audit(ctx, ledger.Audit{Who: "kiungo", Act: "alarm " + p.System.Name() + "/" + p.Stream.Name, Note: text}); err != nil {
+				return err
+			}
+		}
 		if !batch.More {
 			return nil
 		}

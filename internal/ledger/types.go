@@ -63,6 +63,9 @@ type Arrival struct {
 	// About says what kind of message it is ("commcare form, xmlns …"), without
 	// patient data: messages that no flow wants are counted by it.
 	About string
+	// Alongside leaves older versions that still wait as they are, instead of
+	// taking their place.
+	Alongside bool
 }
 
 // Route is one delivery to be made of a message.

@@ -67,6 +67,9 @@ func (x *execution) end(ctx context.Context, e ledger.End) (*ledger.Work, error)
 		}
 		x.pending = &s
 	}
+	if e.Question == nil && (e.State == ledger.Held || e.State == ledger.HalfUndone) {
+		e.Question = &ledger.Question{Kind: e.Code, Cause: e.Cause, Text: e.Reason}
+	}
 	e.Last, x.pending = x.pending, nil
 	e.Calls = x.calls
 	if e.Generation == 0 {

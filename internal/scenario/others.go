@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/kiungo-health/kiungo/internal/call"
+	"github.com/kiungo-health/kiungo/internal/desk"
+	"github.com/kiungo-health/kiungo/internal/question"
 	"github.com/kiungo-health/kiungo/internal/simulate"
 )
 
@@ -66,6 +68,72 @@ func await(t *simulate.Traffic, what string) error {
 		}
 	}
 	return fmt.Errorf("clerk: after: %s was never seen to fail", what)
+}
+
+// answer answers the open questions of a kind as a person would.
+func (b *bench) answer(ctx context.Context, a *AnswerStep) error {
+	d := desk.Desk{Ledger: b.ledger, Ring: b.engine.Ring, Learned: b.engine.Learned}
+	list, err := d.Questions(ctx, 0, 1000)
+	if err != nil {
+		return err
+	}
+	who, n := a.Who, 0
+	if who == "" {
+		who = "scenario"
+	}
+	for _, q := range list {
+		if a.Kind != "" && q.Kind != a.Kind {
+			continue
+		}
+		if now, err := d.Question(ctx, q.ID); err != nil || now.State != "open" {
+			continue // one answer served this one too
+		}
+		done, err := d.Answer(ctx, desk.Answer{Question: q.ID, Answer: a.Answer, Who: who})
+		if err != nil {
+			return fmt.Errorf("answer question %d (%s): %w", q.ID, q.Kind, err)
+		}
+		n += done
+	}
+	if n == 0 {
+		return fmt.Errorf("answer: there is no open question of kind %q", a.Kind)
+	}
+	return nil
+}
+
+// questions writes what waits for an answer.
+func (b *bench) questions(ctx context.Context, out *strings.Builder) error {
+	d := desk.Desk{Ledger: b.ledger}
+	list, err := d.Questions(ctx, 0, 1000)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	out.WriteString("\n# questions\n")
+	for _, q := range list {
+		fmt.Fprintf(out, "%s of delivery %d, for the %s: %s\n", q.Kind, q.Delivery, q.Job, q.Text)
+		for _, side := range q.Offer.Sides {
+			fmt.Fprintf(out, "    %s:", side.Name)
+			for _, f := range side.Fields {
+				fmt.Fprintf(out, " %s=%s;", f.Name, f.Value)
+			}
+			for _, w := range side.Why {
+				fmt.Fprintf(out, " [%s]", w)
+			}
+			out.WriteString("\n")
+		}
+		for _, line := range q.Offer.Plan {
+			out.WriteString("    | " + line + "\n")
+		}
+		if slices.Equal(q.Offer.Choices, question.Usual()) && q.Offer.Other == "" {
+			continue
+		}
+		for _, c := range q.Offer.Choices {
+			fmt.Fprintf(out, "    - %s: %s\n", c.Value, c.Text)
+		}
+		if q.Offer.Other != "" {
+			fmt.Fprintf(out, "    - or %s\n", q.Offer.Other)
+		}
+	}
+	return nil
 }
 
 // healed waits until Kiungo has found out that a system is well again.

@@ -30,6 +30,9 @@ func (b *bench) report(ctx context.Context) (string, error) {
 	if err := b.deliveries(ctx, &out); err != nil {
 		return "", err
 	}
+	if err := b.questions(ctx, &out); err != nil {
+		return "", err
+	}
 	for _, name := range slices.Sorted(maps.Keys(b.sims)) {
 		sim := b.sims[name]
 		requests := b.withoutProbes(name, sim.Traffic().Requests())

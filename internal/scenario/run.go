@@ -272,6 +272,20 @@ func (b *bench) do(ctx context.Context, s Step) error {
 		if err := b.engine.Poll(ctx, system, stream); err != nil {
 			return err
 		}
+	case s.Fetch != "":
+		if _, err := b.engine.Ask(ctx, s.Fetch, s.System, s.Period); err != nil {
+			return err
+		}
+		if err := b.engine.Fetch(ctx, s.Fetch, s.System); err != nil {
+			return err
+		}
+	case s.Answer != nil:
+		if err := b.meanwhile(ctx, "answer"); err != nil {
+			return err
+		}
+		if err := b.answer(ctx, s.Answer); err != nil {
+			return err
+		}
 	case s.Restart:
 		if err := b.restart(ctx); err != nil {
 			return err
@@ -292,7 +306,7 @@ func (b *bench) do(ctx context.Context, s Step) error {
 		}
 	case s.Settle:
 	default:
-		return errors.New("a step says what happens: send, fault, calm, seed, clerk, table, retry, skip, poll, restart or settle")
+		return errors.New("a step says what happens: send, fault, calm, seed, clerk, table, retry, skip, answer, poll, fetch, restart or settle")
 	}
 	return b.settle(ctx)
 }

@@ -53,16 +53,30 @@ type Step struct {
 	// Wait is false to send the next before this one has been worked on.
 	Wait *bool `yaml:"wait"`
 
-	Fault   *FaultStep `yaml:"fault"`
-	Calm    string     `yaml:"calm"`    // system whose faults end
-	Seed    *SeedStep  `yaml:"seed"`    // something more is there
-	Clerk   *ClerkStep `yaml:"clerk"`   // somebody else changes something there
-	Table   *TableStep `yaml:"table"`   // the site adds rows to a table
-	Retry   string     `yaml:"retry"`   // flow, or "all": what is held is tried again
-	Skip    string     `yaml:"skip"`    // flow, or "all"
-	Poll    string     `yaml:"poll"`    // system/stream
-	Restart bool       `yaml:"restart"` // Kiungo is stopped and started again
-	Settle  bool       `yaml:"settle"`
+	Fault *FaultStep `yaml:"fault"`
+	Calm  string     `yaml:"calm"`  // system whose faults end
+	Seed  *SeedStep  `yaml:"seed"`  // something more is there
+	Clerk *ClerkStep `yaml:"clerk"` // somebody else changes something there
+	Table *TableStep `yaml:"table"` // the site adds rows to a table
+	Retry string     `yaml:"retry"` // flow, or "all": what is held is tried again
+	Skip  string     `yaml:"skip"`  // flow, or "all"
+	Poll  string     `yaml:"poll"`  // system/stream
+	// Fetch asks a flow's lists now; Period and System say more.
+	Fetch  string `yaml:"fetch"`
+	Period string `yaml:"period"`
+	System string `yaml:"system"`
+	// Answer answers the open questions of a kind, or all: {kind: match, with: new}.
+	Answer  *AnswerStep `yaml:"answer"`
+	Restart bool        `yaml:"restart"` // Kiungo is stopped and started again
+	Settle  bool        `yaml:"settle"`
+}
+
+// AnswerStep answers open questions as a person would.
+type AnswerStep struct {
+	Kind string `yaml:"kind"` // only questions of this kind
+	// Answer is the value, or the number of a choice from 1.
+	Answer string `yaml:"with"`
+	Who    string `yaml:"who"`
 }
 
 // FaultStep switches a fault on.

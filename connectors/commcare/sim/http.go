@@ -34,6 +34,9 @@ func (s *Sim) routes() http.Handler {
 	api("GET "+at+"/api/v0.5/web-user/{id}/{$}", s.oneOf(func() map[string]map[string]any { return s.webUsers }))
 	api("GET "+at+"/api/location/v2/{id}/{$}", s.oneOf(func() map[string]map[string]any { return s.locations }))
 	api("GET "+at+"/api/location/v2/{$}", s.allOf(func() map[string]map[string]any { return s.locations }))
+	api("GET "+at+"/api/v0.5/simplereportconfiguration/{$}", s.listReports)
+	api("GET "+at+"/api/v0.5/simplereportconfiguration/{id}/{$}", s.getReport)
+	api("GET "+at+"/api/v0.5/configurablereportdata/{id}/{$}", s.reportData)
 	mux.HandleFunc("POST "+at+"/receiver/", s.receive)
 	return mux
 }

@@ -1,6 +1,6 @@
 // Package sim is a stateful stand-in for one project space of CommCare HQ:
-// submissions, the form API, case API v2, users, locations, and data
-// forwarding with CommCare's own rules of retry.
+// submissions, the form API, case API v2, users, locations, configurable
+// reports, and data forwarding with CommCare's own rules of retry.
 //
 // It follows shared/contracts/commcare (docs/api 2025-26, motech/repeaters
 // 008873c0) and says in comments where CommCare is not documented.
@@ -8,6 +8,7 @@ package sim
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -50,6 +51,10 @@ type Sim struct {
 	throttle  int
 	wait      string
 	out       outbox
+	reports   map[string]*Report
+	onPage    func(report string, offset int)
+	truncate  int // pages of reports to cut
+	turn      int // of the rows of unsorted reports
 }
 
 var _ simulate.Simulator = (*Sim)(nil)
@@ -68,7 +73,7 @@ func New(options []byte) (*Sim, error) {
 	}
 	s := &Sim{o: o, hour: hour, traffic: simulate.NewTraffic(1), cases: map[string]*caze{}, indexed: map[string]*caze{},
 		forms: map[string]*form{}, users: map[string]map[string]any{}, webUsers: map[string]map[string]any{},
-		locations: map[string]map[string]any{}, made: map[string]int{}}
+		locations: map[string]map[string]any{}, made: map[string]int{}, reports: map[string]*Report{}}
 	s.out.init()
 	s.traffic.Refusal = func(w http.ResponseWriter, _ *http.Request) {
 		problem(w, http.StatusBadRequest, "'refused' is not a valid field.")
@@ -159,14 +164,15 @@ func (s *Sim) CatchUp() {
 	}
 }
 
-// Seed adds users, web_users, locations, cases (in the words of case API v2)
-// and forms (form JSON, in the order given).
+// Seed adds users, web_users, locations, cases (in the words of case API v2),
+// reports (see Report) and forms (form JSON, in the order given).
 func (s *Sim) Seed(doc []byte) error {
 	var seed struct {
 		Users     []map[string]any  `json:"users"`
 		WebUsers  []map[string]any  `json:"web_users"`
 		Locations []map[string]any  `json:"locations"`
 		Cases     []map[string]any  `json:"cases"`
+		Reports   []json.RawMessage `json:"reports"`
 		Forms     []json.RawMessage `json:"forms"`
 	}
 	if err := json.Unmarshal(doc, &seed); err != nil {
@@ -185,7 +191,14 @@ func (s *Sim) Seed(doc []byte) error {
 	for _, c := range seed.Cases {
 		s.seedCase(c)
 	}
+	var err error
+	for _, r := range seed.Reports {
+		err = errors.Join(err, s.seedReport(r))
+	}
 	s.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("seed the reports: %w", err)
+	}
 	for i, f := range seed.Forms {
 		if _, err := s.Submit(f); err != nil {
 			return fmt.Errorf("seed form %d: %w", i+1, err)

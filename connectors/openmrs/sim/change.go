@@ -54,12 +54,15 @@ func (s *Server) create(req *request) (*result, *failure) {
 		t, f = s.createObs(req)
 	case "person":
 		t, f = s.createPerson(req)
+	case "provider":
+		t, f = s.createProvider(req)
 	default:
 		return nil, unsupported()
 	}
 	if f != nil {
 		return nil, f
 	}
+	s.made = t
 	return s.one(req, t, http.StatusCreated)
 }
 
@@ -87,6 +90,10 @@ func (s *Server) update(req *request) (*result, *failure) {
 		f = s.updateEncounter(x, req.body)
 	case *obs:
 		t, f = s.updateObs(x, req.body)
+	case *row:
+		if f = unsupported(); req.path[0] == "provider" {
+			f = s.updateProvider(x, req.body)
+		}
 	default:
 		f = unsupported()
 	}
@@ -220,6 +227,9 @@ func (s *Server) delete(req *request) (*result, *failure) {
 		s.seq++
 		s.void(t, req.user, reason, s.seq)
 		s.reindex(t)
+		if who, ok := t.about().parent.(*person); ok {
+			s.touch(who) // PersonNameResource, PersonAttributeResource save the person
+		}
 	}
 	return &result{status: http.StatusNoContent}, nil
 }

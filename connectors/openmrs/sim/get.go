@@ -36,7 +36,7 @@ func (s *Server) get(req *request) (*result, *failure) {
 		return nil, f
 	}
 	if len(p) == 3 {
-		return s.page(req, live(*rows), nil)
+		return s.listRows(req, *rows)
 	}
 	if r := byUUID(*rows, p[3]); r != nil {
 		return s.one(req, r, http.StatusOK)
@@ -173,6 +173,8 @@ func (s *Server) search(req *request) (*result, *failure) {
 		return s.searchObs(req, q)
 	case "concept":
 		return s.searchConcepts(req, q)
+	case "provider":
+		return s.searchProviders(req)
 	}
 	return s.page(req, metaThings(s.data.order[req.path[0]], q), beyondIsError)
 }
@@ -195,44 +197,6 @@ func metaThings(rows []*row, q url.Values) []thing {
 // manyPatients is how many patients are still searched by the beginnings of
 // words; beyond, only whole words are looked up, so that load tests measure the client.
 const manyPatients = 2000
-
-// searchPatients is not exact: identifiers, names and attributes are looked at.
-func (s *Server) searchPatients(req *request, q url.Values) (*result, *failure) {
-	needle := q.Get("identifier")
-	if needle == "" || !declared(q, "identifier", "searchType") {
-		needle = q.Get("q")
-	}
-	if needle == "" {
-		return nil, unsupported()
-	}
-	if len([]rune(needle)) < 2 {
-		return s.page(req, []thing{}, nil)
-	}
-	needle = strings.ToLower(strings.TrimSpace(needle))
-	found := map[*patient]bool{}
-	for p := range s.data.tokens[needle] {
-		found[p] = true
-	}
-	if len(s.data.patients) <= manyPatients {
-		for token, ps := range s.data.tokens {
-			if strings.HasPrefix(token, needle) {
-				for p := range ps {
-					found[p] = true
-				}
-			}
-		}
-	}
-	out := []thing{}
-	for p := range found {
-		if req.path[0] == "person" {
-			out = append(out, p.person)
-		} else {
-			out = append(out, p)
-		}
-	}
-	bySeq(out)
-	return s.page(req, out, nil)
-}
 
 func bySeq(list []thing) {
 	slices.SortFunc(list, func(a, b thing) int { return cmp.Compare(a.about().seq, b.about().seq) })

@@ -74,6 +74,9 @@ func (r *row) display(s *Server) string {
 	if d := r.text("display"); d != "" {
 		return d
 	}
+	if who, ok := r.vals["person"].(*person); ok { // a provider
+		return r.text("identifier") + " - " + who.display(s)
+	}
 	return r.text("name")
 }
 

@@ -4,7 +4,7 @@
 // samples of the same answers are in its tests.
 //
 // It serves any context path: /openmrs/ws/rest/v1 and /ws/rest/v1 are the same.
-// The atom feed, reports and FHIR are not here yet.
+// The atom feed is in feed.go, reports in report.go. FHIR is not here yet.
 package sim
 
 import (
@@ -56,6 +56,15 @@ type Options struct {
 	// MaxResults and MaxAbsolute are the paging limits; 0: 50 and 100.
 	MaxResults  int `json:"maxResults"`
 	MaxAbsolute int `json:"maxAbsolute"`
+	// MinSearch is minSearchCharacters; 0: 2.
+	MinSearch int `json:"minSearch"`
+	// Feed is the atom feed module that is installed: bahmni, ict4h (the same
+	// with emrapi's address of encounters), openmrs; none by default.
+	Feed string `json:"feed"`
+	// FeedPage is how many entries a page of a feed has; 0: 5.
+	FeedPage int `json:"feedPage"`
+	// FeedDelay is how long an event waits in the queue ("2s").
+	FeedDelay string `json:"feedDelay"`
 }
 
 // Server is the simulator.
@@ -70,6 +79,9 @@ type Server struct {
 	mu       sync.RWMutex
 	seq      int
 	data     store
+	feed     *feeds
+	reports  reports
+	made     thing  // by the create that is going on
 	actor    string // whose change is being made
 	failures int
 	locked   time.Time
@@ -102,6 +114,9 @@ func New(options []byte) (*Server, error) {
 	}
 	if n, _ := fmt.Sscanf(opt.Version, "%d.%d.%d", &s.version[0], &s.version[1], &s.version[2]); n < 2 {
 		return nil, fmt.Errorf("read the simulator's options: version must be like 2.44.0")
+	}
+	if s.feed, err = newFeeds(opt); err != nil {
+		return nil, err
 	}
 	s.data = newStore()
 	if err := s.loadMetadata(); err != nil {
@@ -155,6 +170,14 @@ const marker = "/ws/rest/v1/"
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
+	if at := strings.Index(r.URL.EscapedPath(), feedMarker); at >= 0 {
+		s.serveFeed(w, r, at)
+		return
+	}
+	if strings.HasSuffix(r.URL.Path, mergeForm) {
+		s.serveMerge(w, r)
+		return
+	}
 	i := strings.Index(r.URL.EscapedPath(), marker)
 	if i < 0 {
 		page(w, http.StatusNotFound, "Not Found")
@@ -219,14 +242,19 @@ func (s *Server) dispatch(w http.ResponseWriter, req *request) {
 	}
 	var out *result
 	var f *failure
-	if req.Method == http.MethodGet {
+	if req.path[0] == reporting {
+		out, f = s.reportsOf(req)
+	} else if req.Method == http.MethodGet {
 		s.mu.RLock()
 		out, f = s.get(req)
 		s.mu.RUnlock()
 	} else {
 		s.mu.Lock()
 		s.actor = req.user
-		out, f = s.change(req)
+		was := s.watch(req)
+		if out, f = s.change(req); f == nil {
+			s.announce(req, was)
+		}
 		s.mu.Unlock()
 	}
 	if f != nil {
@@ -282,7 +310,7 @@ func (s *Server) prepare(req *request) *failure {
 }
 
 func isList(req *request) bool {
-	return req.Method == http.MethodGet && len(req.path) == 1 || req.Method == http.MethodGet && len(req.path) == 3 || req.Method == http.MethodGet && req.path[0] == "idgen" && len(req.path) == 2
+	return req.Method == http.MethodGet && len(req.path) == 1 || req.Method == http.MethodGet && len(req.path) == 3 && req.path[0] != reporting || req.Method == http.MethodGet && req.path[0] == "idgen" && len(req.path) == 2
 }
 
 var privileges = map[string]string{"patient": "Patients", "person": "People", "visit": "Visits", "encounter": "Encounters", "obs": "Observations",

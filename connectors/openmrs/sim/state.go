@@ -48,7 +48,9 @@ func (s *Server) State() ([]byte, error) {
 			loose = append(loose, st)
 		}
 	}
-	return json.MarshalIndent(map[string]any{"patients": patients, "visits": visits, "encounters": encounters, "obs": sorted(loose)}, "", " ")
+	out := s.staff()
+	maps.Copy(out, map[string]any{"patients": patients, "visits": visits, "encounters": encounters, "obs": sorted(loose)})
+	return json.MarshalIndent(out, "", " ")
 }
 
 func moment(t time.Time) any {
@@ -167,6 +169,9 @@ type seed struct {
 	Visits          []json.RawMessage `json:"visits"`
 	Encounters      []json.RawMessage `json:"encounters"`
 	Obs             []json.RawMessage `json:"obs"`
+	Reports         []reportSeed      `json:"reports"`
+	Merges          []mergeSeed       `json:"merges"`
+	Feeds           []feedSeed        `json:"feeds"`
 }
 
 // Seed adds content. Clinical content goes through the server's own checks, as
@@ -215,6 +220,21 @@ func (s *Server) Seed(doc []byte) error {
 			if w.Code != http.StatusCreated {
 				return fmt.Errorf("seed %s %d: HTTP %d: %s", part.resource, i+1, w.Code, strings.TrimSpace(w.Body.String()))
 			}
+		}
+	}
+	for i, m := range in.Merges {
+		if err := s.merge(m, orDefault(s.otherUser(), s.opt.Username)); err != nil {
+			return fmt.Errorf("seed merge %d: %w", i+1, err)
+		}
+	}
+	for i, def := range in.Reports {
+		if err := s.seedReport(def); err != nil {
+			return fmt.Errorf("seed report %d: %w", i+1, err)
+		}
+	}
+	for i, in := range in.Feeds {
+		if err := s.changeFeed(in); err != nil {
+			return fmt.Errorf("seed feed %d: %w", i+1, err)
 		}
 	}
 	return nil

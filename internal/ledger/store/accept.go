@@ -24,6 +24,7 @@ type arrival struct {
 	salt         []byte
 	head, body   []byte
 	routes       []route
+	alongside    bool
 }
 
 type route struct {
@@ -62,7 +63,7 @@ func (s *Store) Accept(ctx context.Context, in []ledger.Arrival, adv *ledger.Adv
 		}
 	}
 	listing := s.listing(adv)
-	return do(ctx, s, intake, func(t *tx) ([]ledger.Accepted, error) {
+	return doWith(ctx, s, intake, s.needOf(ready, adv), func(t *tx) ([]ledger.Accepted, error) {
 		if adv != nil {
 			if err := t.checkPosition(adv); err != nil {
 				return nil, err
@@ -84,8 +85,31 @@ func (s *Store) Accept(ctx context.Context, in []ledger.Arrival, adv *ledger.Adv
 	})
 }
 
+// needOf says what a shared transaction locks for messages: their documents,
+// the position, and their lanes.
+func (s *Store) needOf(in []arrival, adv *ledger.Advance) need {
+	if s.pg == nil {
+		return need{}
+	}
+	var n need
+	if adv != nil {
+		n.keys = append(n.keys, s.pg.key("position", []byte(adv.System+"\n"+adv.Stream)))
+	}
+	for i := range in {
+		if a := &in[i]; a.doc != nil {
+			n.keys = append(n.keys, s.pg.key("document", a.doc))
+			n.docs = append(n.docs, a.doc)
+		}
+		n.seqs += 1 + len(in[i].routes)
+		for j := range in[i].routes {
+			n.lanes = append(n.lanes, in[i].routes[j].lanes...)
+		}
+	}
+	return n
+}
+
 func (s *Store) prepare(in *ledger.Arrival) (arrival, error) {
-	a := arrival{id: draw(&s.numbers.message), system: in.System, kind: in.Kind, withdrawn: in.Withdrawn, about: in.About, salt: seal.NewSalt()}
+	a := arrival{id: draw(&s.numbers.message), system: in.System, kind: in.Kind, withdrawn: in.Withdrawn, about: in.About, alongside: in.Alongside, salt: seal.NewSalt()}
 	if in.System == "" {
 		return a, fmt.Errorf("it has no source system")
 	}
@@ -158,9 +182,24 @@ func (t *tx) accept(a *arrival, out *ledger.Accepted) error {
 	if err != nil {
 		return err
 	}
-	seq := draw(&t.s.numbers.seq)
+	if a.alongside {
+		older = nil
+	}
+	open, err := t.olderOpen(older)
+	if err != nil {
+		return err
+	}
+	if len(open) > 0 {
+		if err := t.needAlone(); err != nil {
+			return err
+		}
+	}
+	seq, err := t.seq()
+	if err != nil {
+		return err
+	}
 	if a.doc != nil {
-		if err := t.must(qAddVersion, a.doc, a.version, a.id); err != nil {
+		if err := t.addVersion(a.doc, a.version, a.id, seq); err != nil {
 			return err
 		}
 	}
@@ -170,10 +209,6 @@ func (t *tx) accept(a *arrival, out *ledger.Accepted) error {
 	out.Message = a.id
 	if len(a.routes) == 0 && a.about != "" {
 		t.tally(a.about, ledger.NotRouted, 1, 0)
-	}
-	open, err := t.olderOpen(older)
-	if err != nil {
-		return err
 	}
 	for i := range a.routes {
 		if err := t.deliver(a, &a.routes[i], lanes, open, out); err != nil {
@@ -199,14 +234,14 @@ func (t *tx) versions(a *arrival) (older []int64, known int64, err error) {
 	if a.doc == nil {
 		return nil, 0, nil
 	}
-	err = t.each(qVersions, func(r row) (bool, error) {
+	all, err := t.versionsOf(a.doc)
+	for _, v := range all {
 		known = 0
-		if bytes.Equal(r.blob(0), a.version) {
-			known = r.int(1)
+		if bytes.Equal(v.mac, a.version) {
+			known = v.message
 		}
-		older = append(older, r.int(1))
-		return true, nil
-	}, a.doc)
+		older = append(older, v.message)
+	}
 	return older, known, err
 }
 
@@ -235,7 +270,11 @@ func (t *tx) lockLanes(a *arrival) (map[string]*lane, error) {
 
 // deliver makes one delivery and puts it in its lanes.
 func (t *tx) deliver(a *arrival, r *route, lanes map[string]*lane, open []*older, out *ledger.Accepted) error {
-	d := brief{id: draw(&t.s.numbers.delivery), seq: draw(&t.s.numbers.seq)}
+	seq, err := t.seq()
+	if err != nil {
+		return err
+	}
+	d := brief{id: draw(&t.s.numbers.delivery), seq: seq}
 	var via []int64
 	for _, k := range r.lanes {
 		l := lanes[string(k.mac)]

@@ -8,7 +8,21 @@ import (
 // claim takes all the records for a delivery, or none: then it gives the
 // delivery that has one of them, and this one waits for all of them. What it
 // had claimed before and does not need any more is given to those who wait.
-func (t *tx) claim(delivery, seq int64, want [][]byte) (holder int64, err error) {
+//
+// In a shared transaction a delivery that has claimed nothing before takes what
+// it wants, and fails if another has one of them, or takes it just now.
+func (t *tx) claim(delivery, seq int64, want [][]byte, before bool) (holder int64, err error) {
+	if !t.alone {
+		if before {
+			return 0, errAlone
+		}
+		for _, k := range want {
+			if err := t.must(qClaim, k, delivery); err != nil {
+				return 0, err
+			}
+		}
+		return 0, nil
+	}
 	for _, k := range want {
 		var has int64
 		if _, err := one(t, qClaimedOther, func(r row) { has = r.int(0) }, k, delivery); err != nil {
@@ -57,6 +71,9 @@ func (t *tx) claim(delivery, seq int64, want [][]byte) (holder int64, err error)
 // unclaim gives up all that a delivery has claimed or waits for; those that
 // waited for it get it in the same commit.
 func (t *tx) unclaim(delivery int64) error {
+	if !t.alone {
+		return t.must(qUnclaimAll, delivery) // nobody waits: see uncontended
+	}
 	waits, err := t.keys(qWaitsOf, delivery)
 	if err != nil {
 		return err
@@ -83,6 +100,19 @@ func (t *tx) unclaim(delivery int64) error {
 		}
 	}
 	return nil
+}
+
+// uncontended gives errAlone in a shared transaction if somebody waits for what
+// a delivery has claimed. Who begins to wait does so alone.
+func (t *tx) uncontended(delivery int64) error {
+	if t.alone {
+		return nil
+	}
+	waited, err := one(t, qWaited, func(row) {}, delivery, delivery)
+	if err == nil && waited {
+		err = errAlone
+	}
+	return err
 }
 
 // passOn gives a free record to the first delivery, in receive order, that
@@ -138,6 +168,9 @@ func (t *tx) grant(delivery int64, records [][]byte) error {
 
 // unblock makes a blocked delivery due now and wakes its lanes.
 func (t *tx) unblock(delivery int64) error {
+	if err := t.needAlone(); err != nil {
+		return err
+	}
 	var d brief
 	found, err := one(t, qBrief, func(r row) { d = scanBrief(r) }, delivery)
 	if err != nil || !found {

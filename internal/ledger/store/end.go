@@ -37,10 +37,21 @@ func (s *Store) End(ctx context.Context, w *ledger.Work, e ledger.End, now time.
 	if err != nil {
 		return nil, fmt.Errorf("end delivery %d: %w", w.Delivery.ID, err)
 	}
-	next, err := do(ctx, s, lanes, func(t *tx) (*sealedWork, error) {
+	n := need{ids: run.in, lanes: lanesOfLinks(end.links), alone: len(run.in) > 1 || len(end.enter) > 0, delivery: w.Delivery.ID}
+	next, err := doWith(ctx, s, lanes, n, func(t *tx) (*sealedWork, error) {
 		_, recovering, err := t.fence(w)
 		if err != nil {
 			return nil, err
+		}
+		if recovering {
+			if err := t.needAlone(); err != nil {
+				return nil, err
+			}
+		}
+		if run.claims {
+			if err := t.uncontended(w.Delivery.ID); err != nil {
+				return nil, err
+			}
 		}
 		if err := t.checkLinks(end.links); err != nil {
 			return nil, err
@@ -216,7 +227,7 @@ func (t *tx) enter(delivery int64, keys []laneKey) error {
 func (t *tx) goOn(w *ledger.Work, run *running, now int64) (*sealedWork, error) {
 	others := slices.DeleteFunc(slices.Clone(run.in), func(id int64) bool { return id == w.LaneID })
 	for _, id := range others {
-		if err := t.must(qFreeLane, nil, id); err != nil {
+		if err := t.freeLane(id, 0); err != nil {
 			return nil, err
 		}
 	}
@@ -237,16 +248,16 @@ func (t *tx) goOn(w *ledger.Work, run *running, now int64) (*sealedWork, error) 
 				return nil, err
 			}
 		}
-		if err := t.must(qFreeLane, nullable(wake), l.id); err != nil {
+		if err := t.freeLane(l.id, wake); err != nil {
 			return nil, err
 		}
 		return nil, t.settle(others, now)
 	}
 	for _, id := range d.in {
 		if id == l.id {
-			err = t.must(qNextInLane, d.id, id)
+			err = t.setLane(id, func(l *lane) { l.running = d.id }, qNextInLane, d.id, id)
 		} else {
-			err = t.must(qTakeLane, t.s.node, d.id, id)
+			err = t.takeLane(id, d.id)
 		}
 		if err != nil {
 			return nil, err
@@ -261,7 +272,7 @@ func (t *tx) goOn(w *ledger.Work, run *running, now int64) (*sealedWork, error) 
 // freeLanes gives lanes back and sets when each is to be looked at again.
 func (t *tx) freeLanes(ids []int64, now int64) error {
 	for _, id := range ids {
-		if err := t.must(qFreeLane, nil, id); err != nil {
+		if err := t.freeLane(id, 0); err != nil {
 			return err
 		}
 	}
@@ -306,7 +317,7 @@ func (s *Store) Release(ctx context.Context, w *ledger.Work) error {
 		return fmt.Errorf("delivery %d is not being run: %w", w.Delivery.ID, ledger.ErrFenced)
 	}
 	// A node that stops releases with its context ended already.
-	_, err := do(context.WithoutCancel(ctx), s, lanes, func(t *tx) (struct{}, error) {
+	_, err := doWith(context.WithoutCancel(ctx), s, lanes, need{ids: run.in, delivery: w.Delivery.ID, alone: len(run.in) > 1}, func(t *tx) (struct{}, error) {
 		_, recovering, err := t.fence(w)
 		if err != nil {
 			return struct{}{}, err

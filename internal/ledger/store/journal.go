@@ -13,6 +13,13 @@ import (
 
 // fence gives ErrFenced unless the lane still runs this work under its epoch.
 func (t *tx) fence(w *ledger.Work) (merging, recovering bool, err error) {
+	if t.shared != nil {
+		l, ok := t.shared.fenced(w, t.s.node)
+		if !ok {
+			return false, false, fmt.Errorf("lane %d: %w", w.LaneID, ledger.ErrFenced)
+		}
+		return l.merging, l.recovering, nil
+	}
 	found, err := one(t, qFence, func(r row) { merging, recovering = r.int(0) != 0, r.int(1) != 0 }, w.LaneID, w.Epoch, t.s.node, w.Delivery.ID)
 	if err == nil && !found {
 		err = fmt.Errorf("lane %d: %w", w.LaneID, ledger.ErrFenced)
@@ -38,7 +45,8 @@ func (s *Store) Journal(ctx context.Context, w *ledger.Work, p ledger.Plan) erro
 		return err
 	}
 	next := 1
-	claimed, err := do(ctx, s, lanes, func(t *tx) (int64, error) {
+	n := need{fences: []int64{w.LaneID}, lanes: lanesOfLinks(links), delivery: w.Delivery.ID}
+	claimed, err := doWith(ctx, s, lanes, n, func(t *tx) (int64, error) {
 		_, recovering, err := t.fence(w)
 		if err != nil {
 			return 0, err
@@ -46,7 +54,7 @@ func (s *Store) Journal(ctx context.Context, w *ledger.Work, p ledger.Plan) erro
 		if err := t.checkLinks(links); err != nil {
 			return 0, err
 		}
-		if holder, err := t.claim(w.Delivery.ID, w.Delivery.Seq, claims); err != nil || holder != 0 {
+		if holder, err := t.claim(w.Delivery.ID, w.Delivery.Seq, claims, run.claims); err != nil || holder != 0 {
 			if err == nil && recovering {
 				err = t.recovered(w.LaneID)
 			}
@@ -63,8 +71,10 @@ func (s *Store) Journal(ctx context.Context, w *ledger.Work, p ledger.Plan) erro
 			if l.stands {
 				continue
 			}
-			if err := t.must(qAddLink, l.ident, l.person, l.System, l.Kind, t.now, l.sealed); err != nil {
-				return 0, err
+			if !l.found {
+				if err := t.setLink(l, "pending"); err != nil {
+					return 0, err
+				}
 			}
 			// From now on what comes of that record waits for us (law 16).
 			if err := t.joinLanes(l); err != nil {
@@ -102,7 +112,8 @@ func (s *Store) Step(ctx context.Context, w *ledger.Work, step ledger.Step) erro
 	if err != nil {
 		return err
 	}
-	_, err = do(ctx, s, lanes, func(t *tx) (struct{}, error) {
+	n := need{fences: []int64{w.LaneID}, delivery: w.Delivery.ID}
+	_, err = doWith(ctx, s, lanes, n, func(t *tx) (struct{}, error) {
 		if _, _, err := t.fence(w); err != nil {
 			return struct{}{}, err
 		}

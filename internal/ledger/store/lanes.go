@@ -20,6 +20,7 @@ type lane struct {
 	merging    bool
 	recovering bool
 	name, mac  []byte
+	locked     bool // its row, in a shared transaction
 }
 
 func scanLane(r row) *lane {
@@ -29,6 +30,9 @@ func scanLane(r row) *lane {
 
 // lockLane finds or makes a lane by its key, and follows its aliases.
 func (t *tx) lockLane(k laneKey) (*lane, error) {
+	if t.shared != nil {
+		return t.shared.laneOf(k.mac)
+	}
 	var l *lane
 	if _, err := one(t, qLaneByMac, func(r row) { l = scanLane(r) }, k.mac); err != nil {
 		return nil, err
@@ -45,6 +49,9 @@ func (t *tx) lockLane(k laneKey) (*lane, error) {
 
 // lane reads a lane by its number and follows its aliases.
 func (t *tx) lane(id int64) (*lane, error) {
+	if t.shared != nil {
+		return t.shared.lane(id)
+	}
 	var l *lane
 	if _, err := one(t, qLane, func(r row) { l = scanLane(r) }, id); err != nil {
 		return nil, err
@@ -95,6 +102,19 @@ func (t *tx) lanesOf(via []int64) ([]int64, error) {
 // wakeLane makes a lane due at a time, if it is not earlier anyway. A lane that
 // is being run looks at its queue when it ends.
 func (t *tx) wakeLane(id, at int64) error {
+	if t.shared != nil {
+		l := t.shared.lanes[id]
+		if l == nil || !l.locked {
+			return errAlone
+		}
+		if l.owner != 0 || !l.sleeping && l.due <= at {
+			return nil
+		}
+		if at <= t.now {
+			t.ring(id)
+		}
+		return t.setLane(id, func(l *lane) { l.due, l.sleeping = at, false }, qWakeLane, at, id, at)
+	}
 	n, err := t.exec(qWakeLane, at, id, at)
 	if err == nil && n > 0 && at <= t.now {
 		t.ring(id)
@@ -111,6 +131,9 @@ func (t *tx) ring(lane int64) {
 // leave ends a delivery's place in its lanes: the lanes go on, its claims and
 // questions are given up, and it is counted.
 func (t *tx) leave(d *brief, end ledger.State) error {
+	if err := t.needAlone(); err != nil {
+		return err
+	}
 	for _, id := range d.in {
 		if err := t.must(qLeaveLane, id, d.seq, d.id); err != nil {
 			return err

@@ -17,6 +17,7 @@ type linkRow struct {
 	// own is the lane of the record by itself, whose the lane of the person.
 	own, whose laneKey
 	stands     bool // linked to that person already
+	found      bool // linked or to be linked to that person
 }
 
 type linkBody struct {
@@ -46,20 +47,29 @@ func (s *Store) sealLinks(in []ledger.Link) ([]linkRow, error) {
 // checkLinks refuses links whose identifier belongs to another person, before
 // anything is written.
 func (t *tx) checkLinks(links []linkRow) error {
+	others, states := make([][]byte, len(links)), make([]string, len(links))
+	reads := make([]reading, len(links))
 	for i := range links {
-		var other []byte
-		var state string
-		if _, err := one(t, qLinkPerson, func(r row) { other, state = r.blob(0), r.text(1) }, links[i].ident); err != nil {
-			return err
-		}
-		links[i].stands = other != nil && state == "linked"
+		reads[i] = first(qLinkPerson, func(r row) { others[i], states[i] = r.blob(0), r.text(1) }, links[i].ident)
+	}
+	if err := t.every(reads...); err != nil {
+		return err
+	}
+	for i := range links {
+		other := others[i]
+		links[i].stands = other != nil && states[i] == "linked"
+		links[i].found = other != nil
 		if other != nil && !bytes.Equal(other, links[i].person) {
 			return fmt.Errorf("link to %s %s: %w", links[i].System, links[i].Kind, ledger.ErrLinked)
 		}
 		for j := range links[:i] {
-			if bytes.Equal(links[j].ident, links[i].ident) && !bytes.Equal(links[j].person, links[i].person) {
+			if !bytes.Equal(links[j].ident, links[i].ident) {
+				continue
+			}
+			if !bytes.Equal(links[j].person, links[i].person) {
 				return fmt.Errorf("link to %s %s for two persons at once: %w", links[i].System, links[i].Kind, ledger.ErrLinked)
 			}
+			links[i].found = true // once the first of both is written
 		}
 	}
 	return nil
@@ -80,7 +90,7 @@ func (t *tx) writeLinks(e *ending) error {
 		if state == "" {
 			state = "linked"
 		}
-		if err := t.must(qSetLink, l.ident, l.person, l.System, l.Kind, state, t.now, l.sealed); err != nil {
+		if err := t.setLink(l, state); err != nil {
 			return err
 		}
 		if err := t.joinLanes(l); err != nil {
@@ -100,6 +110,26 @@ func (t *tx) writeLinks(e *ending) error {
 		}
 	}
 	return nil
+}
+
+// setLink writes a link that checkLinks has looked at. One that was not there
+// is added, not set: if somebody else adds it just now, one of both fails and
+// looks again.
+func (t *tx) setLink(l *linkRow, state string) error {
+	q := qNewLink
+	if l.found {
+		q = qSetLink
+	}
+	l.found = true
+	return t.must(q, l.ident, l.person, l.System, l.Kind, state, t.now, l.sealed)
+}
+
+// lanesOfLinks are the lanes that linking may join.
+func lanesOfLinks(links []linkRow) (keys []laneKey) {
+	for i := range links {
+		keys = append(keys, links[i].own, links[i].whose)
+	}
+	return keys
 }
 
 // joinLanes makes the lane of a linked record the person's, so that what comes
@@ -122,7 +152,10 @@ func (t *tx) joinLanes(l *linkRow) error {
 		return err
 	}
 	if !used && own.owner == 0 && !own.merging && own.via == own.id {
-		return t.must(qSetAlias, whose.id, own.id)
+		if h := t.shared; h != nil {
+			h.alias[own.id] = whose.id
+		}
+		return t.setLane(own.id, func(l *lane) { l.alias, l.due, l.sleeping = whose.id, 0, true }, qSetAlias, whose.id, own.id)
 	}
 	return t.merge(l.own, l.whose, t.s.auditRow("kiungo", "merge lanes", 0, ""))
 }
@@ -130,6 +163,9 @@ func (t *tx) joinLanes(l *linkRow) error {
 // partLanes gives a record that is not the person's any more its own lane back,
 // with the open deliveries that came by it.
 func (t *tx) partLanes(l *linkRow) error {
+	if err := t.needAlone(); err != nil {
+		return err
+	}
 	var own *lane
 	if _, err := one(t, qLaneByMac, func(r row) { own = scanLane(r) }, l.own.mac); err != nil || own == nil {
 		return err

@@ -27,6 +27,9 @@ func (s *Store) laneKey(key string) laneKey {
 }
 
 func (t *tx) merge(loser, winner laneKey, note auditRow) error {
+	if err := t.needAlone(); err != nil {
+		return err
+	}
 	l, err := t.lockLane(loser)
 	if err != nil {
 		return err
@@ -55,6 +58,9 @@ func (t *tx) merge(loser, winner laneKey, note auditRow) error {
 // finishMerges does the merges of a lane that have no delivery in flight on
 // either side (law 14), and lets lanes go on that wait for no merge any more.
 func (t *tx) finishMerges(lane int64) error {
+	if err := t.needAlone(); err != nil {
+		return err
+	}
 	touched := []int64{lane}
 	for {
 		var pairs [][2]int64
@@ -174,6 +180,9 @@ func (t *tx) renameMerges(from, to int64) error {
 
 // mergeEnded clears the mark of a lane that no merge waits for, and wakes it.
 func (t *tx) mergeEnded(id int64) error {
+	if err := t.needAlone(); err != nil {
+		return err
+	}
 	waits, err := one(t, qMerges, func(row) {}, id, id)
 	if err != nil || waits {
 		return err

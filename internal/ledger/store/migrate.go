@@ -16,12 +16,34 @@ type dialect struct {
 	ID        string // type of a numeric primary key
 	Clustered string // rows stored in the order of the primary key
 	Blob      string
+	Only      string // beginning of lines that are for this database only
 }
 
-var sqliteDialect = dialect{ID: "INTEGER PRIMARY KEY", Clustered: "WITHOUT ROWID", Blob: "BLOB"}
+var (
+	sqliteDialect = dialect{ID: "INTEGER PRIMARY KEY", Clustered: "WITHOUT ROWID", Blob: "BLOB"}
+	// Numbers begin at 1: 0 is none everywhere.
+	postgresDialect = dialect{ID: "BIGINT PRIMARY KEY CHECK (id > 0)", Blob: "BYTEA", Only: "--pg "}
+)
 
-func (d dialect) adapt(sql string) string {
-	return strings.NewReplacer("{{ID}}", d.ID, "{{CLUSTERED}}", d.Clustered, " BLOB", " "+d.Blob).Replace(sql)
+// adapt gives the statements of a migration for one database.
+func (d dialect) adapt(sql string) []string {
+	var lines []string
+	for line := range strings.SplitSeq(sql, "\n") {
+		if rest, ok := strings.CutPrefix(line, d.Only); ok && d.Only != "" {
+			line = rest
+		}
+		if !strings.HasPrefix(line, "--") {
+			lines = append(lines, line)
+		}
+	}
+	sql = strings.NewReplacer("{{ID}}", d.ID, "{{CLUSTERED}}", d.Clustered, " BLOB", " "+d.Blob).Replace(strings.Join(lines, "\n"))
+	var out []string
+	for stmt := range strings.SplitSeq(sql, ";\n") {
+		if stmt = strings.TrimSpace(stmt); stmt != "" {
+			out = append(out, stmt)
+		}
+	}
+	return out
 }
 
 // migrate brings the schema up to date, each step in a transaction of its own,
@@ -60,14 +82,11 @@ func migrate(c conn, d dialect) error {
 	return nil
 }
 
-func runMigration(c conn, sql string, version int64) error {
+func runMigration(c conn, stmts []string, version int64) error {
 	if _, err := c.exec("BEGIN"); err != nil {
 		return err
 	}
-	for stmt := range strings.SplitSeq(sql, ";\n") {
-		if strings.TrimSpace(stmt) == "" {
-			continue
-		}
+	for _, stmt := range stmts {
 		if _, err := c.exec(stmt); err != nil {
 			_, _ = c.exec("ROLLBACK") // the first error is the one to tell
 			return err

@@ -38,6 +38,9 @@ func (s *Store) Audit(ctx context.Context, a ledger.Audit) error {
 
 // idle reads a delivery that a person decides on: it must not be run just now.
 func (t *tx) idle(id int64) (*brief, error) {
+	if err := t.needAlone(); err != nil {
+		return nil, err
+	}
 	var d brief
 	found, err := one(t, qBrief, func(r row) { d = scanBrief(r) }, id)
 	if err != nil {

@@ -101,6 +101,9 @@ func (t *tx) standsIn(d *brief, lane int64) ([]int64, error) {
 	if len(d.via) == 1 {
 		return []int64{lane}, nil
 	}
+	if err := t.needAlone(); err != nil {
+		return nil, err
+	}
 	return t.lanesOf(d.via)
 }
 

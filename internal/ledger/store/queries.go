@@ -5,12 +5,12 @@ package store
 // unit read before, in the same transaction.
 const (
 	qClock = `UPDATE clock SET at = ?, message = ?, seq = ?, delivery = ?, lane = ?, question = ?, audit = ? WHERE id = 1`
-	qTally = `INSERT INTO tally (flow, state, n, calls, first, last) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (flow, state) DO UPDATE SET n = tally.n + excluded.n, calls = tally.calls + excluded.calls, last = excluded.last`
+	qTally = `INSERT INTO tally (flow, state, shard, n, calls, first, last) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (flow, state, shard) DO UPDATE SET n = tally.n + excluded.n, calls = tally.calls + excluded.calls, last = excluded.last`
 
 	// intake
-	qVersions      = `SELECT mac, message FROM version WHERE doc = ? ORDER BY message`
-	qAddVersion    = `INSERT INTO version (doc, mac, message) VALUES (?, ?, ?) ON CONFLICT (doc, mac) DO UPDATE SET message = excluded.message`
+	qVersions      = `SELECT mac, message FROM version WHERE doc = ? ORDER BY seq, message`
+	qAddVersion    = `INSERT INTO version (doc, mac, message, seq) VALUES (?, ?, ?, ?) ON CONFLICT (doc, mac) DO UPDATE SET message = excluded.message, seq = excluded.seq`
 	qAddMessage    = `INSERT INTO message (id, seq, system, kind, received, withdrawn, salt, head, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	qAddDelivery   = `INSERT INTO delivery (id, message, flow, mac, sealed, maker, lane, lanes, seq, state, reason, code, cause, blocked_on, blocked_by, attempts, starts, calls, flow_hash, plan_no, planned, generation, systems, due, created, ended, asked, remarks) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'received', '', '', '', '', '', 0, 0, 0, '', 0, 0, 0, ?, ?, ?, 0, 0, '')`
 	qDeliveryIDs   = `SELECT id FROM delivery WHERE message = ? ORDER BY id`
@@ -63,6 +63,7 @@ ON CONFLICT (flow, state) DO UPDATE SET n = tally.n + excluded.n, calls = tally.
 
 	// claims
 	qClaimOwner   = `SELECT delivery FROM claim WHERE record = ?`
+	qWaited       = `SELECT 1 FROM claim_wait WHERE delivery = ? OR record IN (SELECT record FROM claim WHERE delivery = ?) LIMIT 1`
 	qClaim        = `INSERT INTO claim (record, delivery) VALUES (?, ?)`
 	qClaimsOf     = `SELECT record FROM claim WHERE delivery = ?`
 	qUnclaim      = `DELETE FROM claim WHERE record = ?`
@@ -75,12 +76,12 @@ ON CONFLICT (flow, state) DO UPDATE SET n = tally.n + excluded.n, calls = tally.
 	qClaimedOther = `SELECT delivery FROM claim WHERE record = ? AND delivery <> ?`
 
 	// what was made and agreed
-	qMade       = `SELECT name, sealed FROM made WHERE maker = ? ORDER BY name`
+	qMadeOf     = `SELECT name, sealed FROM made WHERE maker = (SELECT maker FROM delivery WHERE id = ?) ORDER BY name`
 	qSetMade    = `INSERT INTO made (maker, name, system, kind, target, generation, created, gone, sealed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (maker, name) DO UPDATE SET system = excluded.system, kind = excluded.kind, target = excluded.target, generation = excluded.generation, created = excluded.created, gone = excluded.gone, sealed = excluded.sealed`
 	qLink       = `SELECT person, system, kind, state, at, sealed FROM link WHERE ident = ?`
 	qLinkPerson = `SELECT person, state FROM link WHERE ident = ?`
 	qSetLink    = `INSERT INTO link (ident, person, system, kind, state, at, sealed) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (ident) DO UPDATE SET person = excluded.person, state = excluded.state, at = excluded.at, sealed = excluded.sealed`
-	qAddLink    = `INSERT INTO link (ident, person, system, kind, state, at, sealed) VALUES (?, ?, ?, ?, 'pending', ?, ?) ON CONFLICT (ident) DO NOTHING`
+	qNewLink    = `INSERT INTO link (ident, person, system, kind, state, at, sealed) VALUES (?, ?, ?, ?, ?, ?, ?)`
 	qUnlink     = `DELETE FROM link WHERE ident = ? AND person = ? AND state = 'pending'`
 	qDropLink   = `DELETE FROM link WHERE ident = ? AND person = ?`
 	qAddTie     = `INSERT INTO tie (id, person, at, act, who, sealed) VALUES (?, ?, ?, ?, ?, ?)`
@@ -98,7 +99,7 @@ ON CONFLICT (flow, state) DO UPDATE SET n = tally.n + excluded.n, calls = tally.
 	qList       = `INSERT INTO listed (list, doc, run) VALUES (?, ?, ?) ON CONFLICT (list, doc) DO UPDATE SET run = excluded.run`
 	qUnlist     = `DELETE FROM listed WHERE list = ? AND doc = ?`
 	qListed     = `SELECT run FROM listed WHERE list = ? AND doc = ?`
-	qUnlisted   = `SELECT (SELECT MAX(v.message) FROM version v WHERE v.doc = l.doc) FROM listed l WHERE l.list = ? AND l.run < ? ORDER BY l.doc LIMIT ?`
+	qUnlisted   = `SELECT (SELECT v.message FROM version v WHERE v.doc = l.doc ORDER BY v.seq DESC, v.message DESC LIMIT 1) FROM listed l WHERE l.list = ? AND l.run < ? ORDER BY l.doc LIMIT ?`
 	qMembers    = `SELECT COUNT(*) FROM listed WHERE list = ?`
 	qLatestRun  = `SELECT COALESCE(MAX(run), 0) FROM listed WHERE list = ?`
 	qMembersOf  = `SELECT COUNT(*) FROM listed WHERE list = ? AND run = ?`
@@ -125,8 +126,8 @@ ON CONFLICT (flow, state) DO UPDATE SET n = tally.n + excluded.n, calls = tally.
 	qMessages        = `SELECT m.id, m.seq, m.system, m.kind, m.received, m.withdrawn, m.salt, m.head FROM message m WHERE m.id < ? ORDER BY m.id DESC LIMIT ?`
 	qMessagesFrom    = `SELECT m.id, m.seq, m.system, m.kind, m.received, m.withdrawn, m.salt, m.head FROM message m WHERE m.id < ? AND m.system = ? ORDER BY m.id DESC LIMIT ?`
 	qDeliveryByID    = `SELECT ` + deliveryCols + ` FROM delivery d JOIN message m ON m.id = d.message WHERE d.id = ?`
-	qTallies         = `SELECT flow, state, n, calls, first, last FROM tally WHERE n <> 0 ORDER BY flow, state`
-	qOpenCounts      = `SELECT d.flow, d.state, COUNT(*), SUM(d.calls), MIN(d.created), MAX(d.created) FROM delivery d WHERE d.id IN (SELECT delivery FROM delivery_lane) GROUP BY d.flow, d.state ORDER BY d.flow, d.state`
+	qTallies         = `SELECT flow, state, CAST(SUM(n) AS BIGINT), CAST(SUM(calls) AS BIGINT), MIN(first), MAX(last) FROM tally GROUP BY flow, state HAVING SUM(n) <> 0 ORDER BY flow, state`
+	qOpenCounts      = `SELECT d.flow, d.state, COUNT(*), CAST(SUM(d.calls) AS BIGINT), MIN(d.created), MAX(d.created) FROM delivery d WHERE d.id IN (SELECT delivery FROM delivery_lane) GROUP BY d.flow, d.state ORDER BY d.flow, d.state`
 	qLaneOfDelivery  = `SELECT name, mac FROM lane WHERE id = ?`
 	qDeliveriesOfDoc = `SELECT ` + deliveryCols + ` FROM delivery d JOIN message m ON m.id = d.message WHERE d.message IN (SELECT message FROM version WHERE doc = ?) ORDER BY d.id`
 
@@ -144,6 +145,7 @@ ON CONFLICT (flow, state) DO UPDATE SET n = tally.n + excluded.n, calls = tally.
 	// opening
 	qNumbers      = `SELECT at, message, seq, delivery, lane, question, audit, incarnation, codec FROM clock WHERE id = 1`
 	qAddNode      = `INSERT INTO node (id, host, pid, started, heartbeat, stopped) SELECT COALESCE(MAX(id), 0) + 1, ?, ?, ?, ?, 0 FROM node`
+	qNextSeq      = `SELECT nextval('receive_number')`
 	qLastNode     = `SELECT MAX(id) FROM node`
 	qStopNode     = `UPDATE node SET stopped = ? WHERE id = ?`
 	qOwned        = `SELECT id, running FROM lane WHERE owner <> 0`

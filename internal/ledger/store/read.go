@@ -32,7 +32,7 @@ func (s *Store) Due(ctx context.Context, now time.Time, limit int) (out []int64,
 	at := micro(now)
 	err = s.read(ctx, func(c conn) error {
 		out, next = nil, time.Time{}
-		if s.recovering.Load() > 0 {
+		if s.pg != nil || s.recovering.Load() > 0 {
 			lane, err := nextRecovering(c)
 			if err != nil {
 				return err
@@ -155,7 +155,8 @@ func (s *Store) Delivery(ctx context.Context, id int64) (*ledger.Work, error) {
 		if _, err := one(c, qLane, func(r row) { sw.lane = scanLane(r) }, sw.row.d.Lane); err != nil {
 			return err
 		}
-		return readRest(c, sw)
+		d := &sw.row.d
+		return c.every(append(restOf(sw, d.ID, sw.row.planned, int64(d.PlanNo)), questionsOf(sw, d.ID))...)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("delivery %d: %w", id, err)

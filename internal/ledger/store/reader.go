@@ -17,6 +17,9 @@ const readLimit = 2 * time.Second
 // read runs f on a connection of its own that cannot write. Each statement
 // sees the last commit.
 func (s *Store) read(ctx context.Context, f func(conn) error) error {
+	if s.pg != nil {
+		return s.pg.read(ctx, s, f)
+	}
 	var c *sqliteConn
 	select {
 	case <-ctx.Done():
@@ -55,7 +58,11 @@ func (s *Store) read(ctx context.Context, f func(conn) error) error {
 // readAll runs f as one transaction: its statements see the same commit.
 func (s *Store) readAll(ctx context.Context, f func(conn) error) error {
 	return s.read(ctx, func(c conn) error {
-		if _, err := c.exec("BEGIN"); err != nil {
+		begin := "BEGIN"
+		if s.pg != nil {
+			begin = "BEGIN ISOLATION LEVEL REPEATABLE READ"
+		}
+		if err := c.later(begin); err != nil {
 			return err
 		}
 		err := f(c)

@@ -28,13 +28,20 @@ func (s *Store) register(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := checkCodec(found, has); err != nil {
+		return err
+	}
+	return s.takeBack(true)
+}
+
+func checkCodec(found bool, has int64) error {
 	if !found {
 		return fmt.Errorf("the ledger has no clock row: it was damaged, restore it")
 	}
 	if has > codec {
 		return fmt.Errorf("the ledger's records are written in version %d, this program knows %d: run the newer program", has, codec)
 	}
-	return s.takeBack(true)
+	return nil
 }
 
 // takeBack takes all lanes from whoever had them: on SQLite no other process
@@ -77,15 +84,22 @@ func (t *tx) takeBack(crashed bool) error {
 			return err
 		}
 	}
-	type taken struct{ lane, delivery int64 }
-	var all []taken
+	var all []takenLane
 	err = t.each(qOwned, func(r row) (bool, error) {
-		all = append(all, taken{r.int(0), r.int(1)})
+		all = append(all, takenLane{r.int(0), r.int(1)})
 		return true, nil
 	})
 	if err != nil {
 		return err
 	}
+	return t.giveOut(all, crashed)
+}
+
+// takenLane is a lane with the delivery that it was taken for.
+type takenLane struct{ lane, delivery int64 }
+
+// giveOut frees lanes that were taken, under their next epoch.
+func (t *tx) giveOut(all []takenLane, crashed bool) error {
 	marked := map[int64]bool{}
 	for _, l := range all {
 		// A delivery in several lanes is marked on one of them.
@@ -128,6 +142,9 @@ func (t *tx) finishAllMerges() error {
 
 // recovered lets the next delivery that was in flight at the crash start.
 func (t *tx) recovered(lane int64) error {
+	if err := t.needAlone(); err != nil {
+		return err
+	}
 	if err := t.must(qClearRecov, lane); err != nil {
 		return err
 	}

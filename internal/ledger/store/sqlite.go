@@ -176,6 +176,9 @@ func (s *Store) reopen(cause error) bool {
 // count as in flight at a crash: release them first.
 func (s *Store) Close() error {
 	s.queue.shut(ledger.ErrClosed)
+	if s.pg != nil {
+		return s.closePostgres()
+	}
 	<-s.stopped
 	s.queue.drop(ledger.ErrClosed)
 	s.mu.Lock()
@@ -220,7 +223,7 @@ func (s *Store) checkDisk() error {
 		return fmt.Errorf("%s: %w", *why, ledger.ErrFull)
 	}
 	floor := s.opts.MinFree
-	if floor < 0 {
+	if floor < 0 || s.pg != nil {
 		return nil
 	}
 	if floor == 0 {

@@ -203,6 +203,20 @@ func (c *sqliteConn) each(q string, f func(row) (bool, error), args ...any) erro
 	}
 }
 
+func (c *sqliteConn) later(q string, args ...any) error {
+	_, err := c.exec(q, args...)
+	return err
+}
+
+func (c *sqliteConn) every(reads ...reading) error {
+	for _, r := range reads {
+		if err := c.each(r.q, r.f, r.args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // inTransaction tells whether a transaction is still open: SQLite ends it by
 // itself after some errors.
 func (c *sqliteConn) inTransaction() bool { return lite.Xsqlite3_get_autocommit(c.tls, c.db) == 0 }

@@ -27,7 +27,7 @@ type sealedWork struct {
 
 // Start takes a lane and gives its next delivery; see ledger.Ledger.
 func (s *Store) Start(ctx context.Context, id int64, now time.Time) (*ledger.Work, error) {
-	sw, err := do(ctx, s, lanes, func(t *tx) (*sealedWork, error) {
+	sw, err := doWith(ctx, s, lanes, need{ids: []int64{id}}, func(t *tx) (*sealedWork, error) {
 		l, err := t.lane(id)
 		if err != nil {
 			return nil, err
@@ -46,6 +46,9 @@ func (t *tx) start(l *lane, now int64) (*sealedWork, error) {
 		return nil, nil
 	}
 	if l.recovering {
+		if err := t.needAlone(); err != nil {
+			return nil, err
+		}
 		busy, err := one(t, qRecoverBusy, func(row) {}, l.id)
 		if err != nil || busy {
 			return nil, err
@@ -64,12 +67,8 @@ func (t *tx) start(l *lane, now int64) (*sealedWork, error) {
 		return nil, t.sleep(l, wake)
 	}
 	for _, id := range d.in {
-		n, err := t.exec(qTakeLane, t.s.node, d.id, id)
-		if err != nil {
+		if err := t.takeLane(id, d.id); err != nil {
 			return nil, err
-		}
-		if n != 1 {
-			return nil, fmt.Errorf("lane %d of delivery %d was taken meanwhile", id, d.id)
 		}
 	}
 	l.epoch++
@@ -81,7 +80,32 @@ func (t *tx) sleep(l *lane, wake int64) error {
 	if wake == 0 && l.sleeping || wake != 0 && wake == l.due {
 		return nil
 	}
-	return t.must(qSleepLane, nullable(wake), l.id)
+	return t.setLane(l.id, func(l *lane) { l.due, l.sleeping = wake, wake == 0 }, qSleepLane, nullable(wake), l.id)
+}
+
+// takeLane takes an idle lane for a delivery, under the next epoch.
+func (t *tx) takeLane(id, delivery int64) error {
+	if t.shared == nil {
+		n, err := t.exec(qTakeLane, t.s.node, delivery, id)
+		if err == nil && n != 1 {
+			err = fmt.Errorf("lane %d of delivery %d was taken meanwhile", id, delivery)
+		}
+		return err
+	}
+	if l := t.shared.lanes[id]; l == nil || l.owner != 0 {
+		return errAlone
+	}
+	return t.setLane(id, func(l *lane) {
+		l.owner, l.running, l.due, l.sleeping = t.s.node, delivery, 0, true
+		l.epoch++
+	}, qTakeLane, t.s.node, delivery, id)
+}
+
+// freeLane gives a lane back, to be looked at again at a time, 0 if none.
+func (t *tx) freeLane(id, wake int64) error {
+	return t.setLane(id, func(l *lane) {
+		l.owner, l.running, l.recovering, l.due, l.sleeping = 0, 0, false, wake, wake == 0
+	}, qFreeLane, nullable(wake), id)
 }
 
 // begin counts the start of a delivery and reads what is needed to run it.
@@ -97,15 +121,18 @@ func (t *tx) begin(l *lane, d *brief) (*sealedWork, error) {
 		return nil, err
 	}
 	sw := &sealedWork{lane: l}
-	found, err := one(t, qWork, func(r row) { sw.row = scanWork(r) }, d.id)
-	if err != nil {
+	found := false
+	reads := append(restOf(sw, d.id, d.planned, d.planNo), first(qWork, func(r row) { sw.row, found = scanWork(r), true }, d.id))
+	if err := t.every(reads...); err != nil {
 		return nil, err
 	}
 	if !found {
 		return nil, fmt.Errorf("delivery %d has no message: %w", d.id, ledger.ErrNotFound)
 	}
-	if err := t.readRest(sw); err != nil {
-		return nil, err
+	if sw.row.asked {
+		if err := t.every(questionsOf(sw, d.id)); err != nil {
+			return nil, err
+		}
 	}
 	r := &running{box: t.s.ring.Box(sw.row.salt), next: 1 + len(sw.journal), in: d.in,
 		maker: sw.row.maker, asked: sw.row.asked, claims: d.state != ledger.Received || d.planned}
@@ -120,36 +147,19 @@ func (t *tx) begin(l *lane, d *brief) (*sealedWork, error) {
 	return sw, nil
 }
 
-// readRest reads plan, journal, what was made, and questions.
-func (t *tx) readRest(sw *sealedWork) error { return readRest(t.conn, sw) }
+// restOf reads plan, journal and what was made; questionsOf the questions.
+func restOf(sw *sealedWork, delivery int64, planned bool, planNo int64) []reading {
+	reads := []reading{all(qMadeOf, func(r row) { sw.made = append(sw.made, scanMade(r)) }, delivery)}
+	if planned {
+		id := planID(delivery, planNo)
+		reads = append(reads, first(qPlan, func(r row) { sw.plan = r.blob(0) }, id),
+			all(qJournal, func(r row) { sw.journal = append(sw.journal, scanStep(r)) }, id))
+	}
+	return reads
+}
 
-func readRest(c conn, sw *sealedWork) (err error) {
-	w := &sw.row
-	if w.planned {
-		id := planID(w.d.ID, int64(w.d.PlanNo))
-		if _, err = one(c, qPlan, func(r row) { sw.plan = r.blob(0) }, id); err != nil {
-			return err
-		}
-		if err = c.each(qJournal, func(r row) (bool, error) {
-			sw.journal = append(sw.journal, scanStep(r))
-			return true, nil
-		}, id); err != nil {
-			return err
-		}
-	}
-	if err = c.each(qMade, func(r row) (bool, error) {
-		sw.made = append(sw.made, scanMade(r))
-		return true, nil
-	}, w.maker); err != nil {
-		return err
-	}
-	if w.asked {
-		err = c.each(qQuestionsOf, func(r row) (bool, error) {
-			sw.questions = append(sw.questions, scanQuestion(r))
-			return true, nil
-		}, w.d.ID)
-	}
-	return err
+func questionsOf(sw *sealedWork, delivery int64) reading {
+	return all(qQuestionsOf, func(r row) { sw.questions = append(sw.questions, scanQuestion(r)) }, delivery)
 }
 
 // open opens the seals of a work.

@@ -1,5 +1,6 @@
 // Package store keeps the ledger in SQL. The rules are written once, as short
-// transactions over portable SQL; sqlite*.go run them on SQLite.
+// transactions over portable SQL; sqlite*.go run them on SQLite, postgres*.go on
+// PostgreSQL.
 package store
 
 import (
@@ -28,6 +29,9 @@ type Options struct {
 	// Gather is how long a commit waits for company when others are at work;
 	// 0: half a millisecond. Negative: not at all.
 	Gather time.Duration
+	// Lease, on PostgreSQL, is how long a node may go on after its last
+	// heartbeat; 0: 30 s.
+	Lease time.Duration
 	// Fault, for tests, is asked at "before commit" and "after commit"; an
 	// error stops the store as a kill of the process would.
 	Fault func(point string) error
@@ -41,6 +45,7 @@ type Store struct {
 	ring  *seal.Ring
 	node  int64
 	files *sqliteFiles
+	pg    *postgres // nil on SQLite
 
 	queue   queue
 	writer  conn // owned by the writer's goroutine
@@ -65,7 +70,7 @@ var _ ledger.Ledger = (*Store)(nil)
 
 // numbers are the last ones given out.
 type numbers struct {
-	message, seq, delivery, lane, question, audit atomic.Int64
+	message, seq, delivery, lane, question, audit number
 }
 
 // running is what is kept in memory of a delivery that this process runs.
@@ -79,10 +84,14 @@ type running struct {
 	claims bool // it may hold claims
 }
 
-// Now is ledger time: the wall clock, but never behind the last commit.
+// Now is ledger time: the wall clock, but never behind the last commit. On
+// PostgreSQL it is the database's.
 func (s *Store) Now() time.Time { return fromMicro(s.nowMicro()) }
 
 func (s *Store) nowMicro() int64 {
+	if s.pg != nil && s.opts.Clock == nil {
+		return max(s.pg.time.Load().now(), s.last.Load())
+	}
 	return max(s.clock().UnixMicro(), s.last.Load())
 }
 
@@ -119,11 +128,17 @@ func (s *Store) runningOf(delivery int64) *running {
 // commit. The caller's context is looked at before only: once queued, a unit
 // is not disturbed by the end of the caller (law 23).
 func do[T any](ctx context.Context, s *Store, class unitClass, f func(t *tx) (T, error)) (T, error) {
+	return doWith(ctx, s, class, need{alone: true}, f)
+}
+
+// doWith is do for a unit that can share: it says what it needs. On SQLite it
+// is the same.
+func doWith[T any](ctx context.Context, s *Store, class unitClass, n need, f func(t *tx) (T, error)) (T, error) {
 	var zero, out T
 	if err := ctx.Err(); err != nil {
 		return zero, err
 	}
-	u := &unit{class: class, done: make(chan error, 1)}
+	u := &unit{class: class, need: n, done: make(chan error, 1)}
 	u.run = func(t *tx) (err error) {
 		out, err = f(t)
 		return err

@@ -14,14 +14,12 @@ type older struct {
 
 func (t *tx) olderOpen(messages []int64) ([]*older, error) {
 	var open []*older
-	for _, m := range messages {
-		err := t.each(qOlderOpen, func(r row) (bool, error) {
-			open = append(open, &older{brief: scanBrief(r)})
-			return true, nil
-		}, m)
-		if err != nil {
-			return nil, err
-		}
+	reads := make([]reading, len(messages))
+	for i, m := range messages {
+		reads[i] = all(qOlderOpen, func(r row) { open = append(open, &older{brief: scanBrief(r)}) }, m)
+	}
+	if err := t.every(reads...); err != nil {
+		return nil, err
 	}
 	for _, o := range open {
 		var err error

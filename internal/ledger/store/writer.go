@@ -21,10 +21,12 @@ const (
 // valid only after the commit.
 type unit struct {
 	class  unitClass
+	need   need // of a shared transaction on PostgreSQL
 	run    func(*tx) error
 	err    error
 	done   chan error
 	queued time.Time
+	tries  int // how often it met another transaction
 }
 
 const (
@@ -91,6 +93,12 @@ func (q *queue) shut(err error) {
 		q.closed = err
 	}
 	q.wake.Broadcast()
+}
+
+func (q *queue) isShut() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closed != nil
 }
 
 // drop answers everything queued with an error.
@@ -264,7 +272,8 @@ func (s *Store) fault(point string) error {
 
 // committed does what must wait for the commit: memory, and doorbells.
 func (s *Store) committed(t *tx) {
-	s.last.Store(t.now)
+	for last := s.last.Load(); t.now > last && !s.last.CompareAndSwap(last, t.now); last = s.last.Load() {
+	}
 	for _, f := range t.after {
 		f()
 	}

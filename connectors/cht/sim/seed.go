@@ -1,0 +1,114 @@
+package sim
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Seed adds content from a JSON object with any of:
+//
+//	settings  merged into the app settings
+//	docs      documents of the database as they are stored; _rev is kept if given
+//	users     {username, password, roles, place, contact}
+//	remove    usernames, and ids of documents, to remove
+//
+// Contacts, targets and reports are all docs, as in CouchDB.
+func (s *Sim) Seed(doc []byte) error {
+	var in struct {
+		Settings map[string]any   `json:"settings"`
+		Docs     []map[string]any `json:"docs"`
+		Users    []*user          `json:"users"`
+		Remove   []string         `json:"remove"`
+	}
+	dec := json.NewDecoder(bytes.NewReader(doc))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&in); err != nil {
+		return fmt.Errorf("read the seed: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	merge(s.settings, in.Settings)
+	for i, d := range in.Docs {
+		id := text(d["_id"])
+		if id == "" {
+			return fmt.Errorf("read the seed: document %d has no _id", i+1)
+		}
+		if err := s.force(id, text(d["_rev"]), d); err != nil {
+			return fmt.Errorf("read the seed: document %s: %w", id, err)
+		}
+	}
+	for _, u := range in.Users {
+		if u.Username == "" {
+			return fmt.Errorf("read the seed: a user has no username")
+		}
+		s.users[u.Username] = u
+	}
+	for _, id := range in.Remove {
+		delete(s.users, id)
+		if d := s.live(id); d != nil {
+			if _, err := s.put(id, map[string]any{"_rev": d.rev, "_deleted": true}); err != nil {
+				return fmt.Errorf("read the seed: remove %s: %w", id, err)
+			}
+		}
+	}
+	return nil
+}
+
+// State is every document without its revision, and the users, in order.
+func (s *Sim) State() ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	docs := []any{}
+	for _, id := range s.ids() {
+		d := s.docs[id].whole()
+		delete(d, "_rev")
+		docs = append(docs, d)
+	}
+	var names []string
+	for name := range s.users {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	users := []any{}
+	for _, name := range names {
+		u := s.users[name]
+		users = append(users, map[string]any{"username": u.Username, "roles": u.Roles, "place": u.Place, "contact": u.Contact})
+	}
+	return json.MarshalIndent(map[string]any{"docs": docs, "users": users}, "", " ")
+}
+
+// Count is what a worker's device counted for one target.
+type Count struct {
+	ID          string
+	Total, Pass int
+	Percent     bool
+}
+
+// Sync stores a worker's targets of a month ("2026-10") as the worker's device
+// does when it syncs; at is when it counted.
+func (s *Sim) Sync(username, month string, at time.Time, counts ...Count) error {
+	s.mu.Lock()
+	u := s.users[username]
+	s.mu.Unlock()
+	if u == nil || u.Contact == "" {
+		return fmt.Errorf("there is no user %s with a contact", username)
+	}
+	return s.Put(targetDoc(u.Username, u.Contact, month, at, counts))
+}
+
+// targetDoc writes a target document as a device does.
+func targetDoc(username, owner, month string, at time.Time, counts []Count) map[string]any {
+	list := []any{}
+	for _, c := range counts {
+		value := map[string]any{"pass": float64(c.Pass), "total": float64(c.Total)}
+		if c.Percent && c.Total > 0 {
+			value["percent"] = float64(c.Pass * 100 / c.Total)
+		}
+		list = append(list, map[string]any{"id": c.ID, "value": value})
+	}
+	return map[string]any{"_id": "target~" + month + "~" + owner + "~org.couchdb.user:" + username, "type": "target", "user": "org.couchdb.user:" + username,
+		"owner": owner, "reporting_period": month, "updated_date": float64(at.UnixMilli()), "targets": list}
+}

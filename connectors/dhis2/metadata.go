@@ -1,0 +1,195 @@
+package dhis2
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kiungo-health/kiungo/internal/call"
+)
+
+// metadataAge is how long metadata is believed. Then it is asked with its ETag:
+// what has not changed costs DHIS2 a look, and the line nothing.
+const metadataAge = 15 * time.Minute
+
+// maxKept is the largest body that is kept for the next question with an ETag.
+const maxKept = 2 << 20
+
+// metadata is a server's metadata, read when first asked for and kept for a
+// while. A default DHIS2 takes a data element outside the data set, an
+// organisation unit that is not assigned and a weekly period for a monthly set
+// without a word, so all of that is checked here.
+type metadata struct {
+	sys     *System
+	mu      sync.RWMutex
+	entries map[metaKey]*entry
+	tags    map[string]tagged
+}
+
+// metaKey names what is kept: "data set" under the name that a flow gives it.
+type metaKey struct{ what, ref string }
+
+type entry struct {
+	loading chan struct{} // full while one reads
+	kept    atomic.Pointer[reading]
+}
+
+type reading struct {
+	until time.Time
+	value any
+}
+
+type tagged struct {
+	tag  string
+	body []byte
+}
+
+func newMetadata(s *System) *metadata {
+	return &metadata{sys: s, entries: map[metaKey]*entry{}, tags: map[string]tagged{}}
+}
+
+// errUnknown says that the server has no such metadata, or does not show it.
+var errUnknown = errors.New("not known to DHIS2, or not readable by the user")
+
+// errAmbiguous says that a code fits several.
+var errAmbiguous = errors.New("fits more than one in DHIS2: give the UID")
+
+func unknown(err error) bool { return errors.Is(err, errUnknown) || errors.Is(err, errAmbiguous) }
+
+func believed[T any](m *metadata, e *entry) (v T, ok bool) {
+	k := e.kept.Load()
+	if k == nil || !m.sys.now().Before(k.until) {
+		return v, false
+	}
+	v, ok = k.value.(T)
+	return v, ok
+}
+
+// cached gives the value kept under key, or reads it. Readers of one key wait
+// for one reading, or until they are stopped; an error is not kept.
+func cached[T any](ctx context.Context, m *metadata, key metaKey, load func() (T, error)) (v T, err error) {
+	m.mu.Lock()
+	e := m.entries[key]
+	if e == nil {
+		e = &entry{loading: make(chan struct{}, 1)}
+		m.entries[key] = e
+	}
+	m.mu.Unlock()
+	if v, ok := believed[T](m, e); ok {
+		return v, nil
+	}
+	select {
+	case e.loading <- struct{}{}:
+		defer func() { <-e.loading }()
+	case <-ctx.Done():
+		return v, ctx.Err()
+	}
+	if v, ok := believed[T](m, e); ok {
+		return v, nil
+	}
+	if v, err = load(); err != nil {
+		var none T
+		return none, err
+	}
+	e.kept.Store(&reading{until: m.sys.now().Add(metadataAge), value: v})
+	return v, nil
+}
+
+// get reads and decodes one resource, with the ETag of the last time. Where it
+// is not there it gives errUnknown.
+func (m *metadata) get(ctx context.Context, do call.Doer, about string, r call.Request, into any) error {
+	key := r.Path + "?" + url.Values(r.Query).Encode()
+	m.mu.RLock()
+	last, tagged := m.tags[key]
+	m.mu.RUnlock()
+	if tagged {
+		r.Header = map[string]string{"If-None-Match": last.tag}
+	}
+	a, err := do.Do(ctx, about, r)
+	if err != nil {
+		return err
+	}
+	body := a.Body
+	switch {
+	case a.Status == http.StatusNotFound:
+		return errUnknown
+	case a.Status == http.StatusNotModified:
+		body = last.body
+	case a.Header["ETag"] != "" && len(body) <= maxKept:
+		m.keepTag(key, a.Header["ETag"], body)
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("%s: read the answer of DHIS2: %w", about, err)
+	}
+	return nil
+}
+
+func (m *metadata) keepTag(key, tag string, body []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tags[key] = tagged{tag: tag, body: body}
+}
+
+// pageSize is asked for in lists that may be long.
+const pageSize = 1000
+
+// list reads all pages of a list. The addresses in its pager are made from the
+// Host header and wrong behind many proxies: only the page numbers are used.
+func list[T any](ctx context.Context, m *metadata, do call.Doer, about, resource string, query ...string) ([]T, error) {
+	var all []T
+	for page := 1; ; page++ {
+		q := append([]string{"pageSize", strconv.Itoa(pageSize), "page", strconv.Itoa(page)}, query...)
+		var body map[string]json.RawMessage
+		if err := m.get(ctx, do, about, read("/"+resource, q...), &body); err != nil {
+			return nil, err
+		}
+		var rows []T
+		if raw, ok := body[resource]; ok {
+			if err := json.Unmarshal(raw, &rows); err != nil {
+				return nil, fmt.Errorf("%s: read the list that DHIS2 sent: %w", about, err)
+			}
+		}
+		all = append(all, rows...)
+		var pager struct {
+			Page      int `json:"page"`
+			PageCount int `json:"pageCount"`
+		}
+		if raw, ok := body["pager"]; ok {
+			if err := json.Unmarshal(raw, &pager); err != nil {
+				return nil, fmt.Errorf("%s: read the pager that DHIS2 sent: %w", about, err)
+			}
+		}
+		if len(rows) == 0 || page >= pager.PageCount {
+			return all, nil
+		}
+	}
+}
+
+// one reads one object by its UID, else by its code.
+func one[T any](ctx context.Context, m *metadata, do call.Doer, about, resource, ref, fields string) (*T, error) {
+	if IsUID(ref) {
+		var v *T
+		err := m.get(ctx, do, about, read("/"+resource+"/"+seg(ref), "fields", fields), &v)
+		if err == nil && v != nil || err != nil && !errors.Is(err, errUnknown) {
+			return v, err
+		}
+	}
+	rows, err := list[T](ctx, m, do, about, resource, "filter", "code:eq:"+ref, "fields", fields)
+	if err != nil {
+		return nil, err
+	}
+	switch len(rows) {
+	case 0:
+		return nil, errUnknown
+	case 1:
+		return &rows[0], nil
+	}
+	return nil, errAmbiguous
+}

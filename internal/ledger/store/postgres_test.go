@@ -1,0 +1,30 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"testing"
+
+	"github.com/kiungo-health/kiungo/internal/ledger"
+	"github.com/kiungo-health/kiungo/internal/ledger/ledgertest"
+	"github.com/kiungo-health/kiungo/internal/postgrestest"
+)
+
+func TestMain(m *testing.M) { postgrestest.Main(m) }
+
+// openPostgres opens the ledger of a folder: its schema goes by the folder.
+func openPostgres(t testing.TB, dir string, c ledgertest.Config) ledger.Ledger {
+	t.Helper()
+	name := sha256.Sum256([]byte(dir))
+	s, err := OpenPostgres(context.Background(), postgrestest.Shared(t).URL("t"+hex.EncodeToString(name[:8])), dir,
+		Options{Ring: testRing, Clock: c.Clock, Fault: c.Fault, Gather: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestContractOnPostgres(t *testing.T) { ledgertest.Run(t, openPostgres) }
+
+func TestModelOnPostgres(t *testing.T) { ledgertest.RunModel(t, openPostgres) }

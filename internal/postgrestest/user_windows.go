@@ -1,0 +1,7 @@
+package postgrestest
+
+import "os/exec"
+
+func asOther(*exec.Cmd) error { return nil }
+
+func giveAway(string) error { return nil }

@@ -2,7 +2,7 @@
 GO ?= go
 BIN := bin/kiungo
 
-.PHONY: demo test build lint links unit scenarios bench docs clean
+.PHONY: demo test build lint links unit postgres scenarios bench docs clean
 
 ## demo: simulators, ledger, engine and live traffic; make demo ARGS=--exit ends by itself
 demo: build
@@ -23,8 +23,12 @@ lint:
 links:
 	$(GO) run ./internal/deadlinks
 
-unit:
+unit: postgres
 	$(GO) test ./...
+
+## postgres: what tests on PostgreSQL need; KIUNGO_TEST_POSTGRES=skip leaves them out
+postgres:
+	scripts/postgres.sh
 
 scenarios: build
 	$(BIN) check

@@ -36,6 +36,19 @@ func (a *app) service(ctx context.Context) (control.Service, func(), error) {
 	return control.Local{Ledger: l}, func() { _ = l.Close() }, nil
 }
 
+// planningService is service where plans are made too: the running server, or
+// the site's systems opened here.
+func (a *app) planningService(ctx context.Context) (control.Service, func(), error) {
+	if remote, ok := control.Dial(a.dataDir); ok {
+		return remote, func() {}, nil
+	}
+	e, done, err := a.quietEngine(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return local(e), done, nil
+}
+
 func (a *app) deliveriesCmd() *cobra.Command {
 	var states []string
 	var counts bool

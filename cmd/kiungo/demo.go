@@ -79,7 +79,7 @@ func (a *app) demo(ctx context.Context, o demo.Options, exit bool) error {
 	if exit {
 		return balanced(rows, o.Messages)
 	}
-	local := control.Local{Ledger: d.Ledger, Ring: d.Engine.Ring}
+	local := local(d.Engine)
 	fmt.Fprintf(os.Stderr, "\nThe demo stays up. In another terminal:\n  kiungo deliveries --state held --data %s/ledger\nEnd it with Ctrl-C.\n", d.Dir())
 	err = control.Serve(ctx, d.Dir()+"/ledger", local)
 	if errors.Is(err, context.Canceled) || ctx.Err() != nil {

@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kiungo-health/kiungo/connectors"
 
 	"github.com/kiungo-health/kiungo/internal/demo"
 )
@@ -42,7 +46,7 @@ func TestExitCodesTellFailureFromWrongUse(t *testing.T) {
 		"not an integration":    {[]string{"check", empty}, 2, "integration.yaml"},
 		"retry of nothing":      {[]string{"retry", "--data", empty}, 2, "--cause"},
 		"plan of nothing":       {[]string{"plan"}, 2, "--message"},
-		"no such simulator":     {[]string{"sim", "sap"}, 2, "commcare, openmrs"},
+		"no such simulator":     {[]string{"sim", "sap"}, 2, strings.Join(slices.Sorted(maps.Keys(connectors.All())), ", ")},
 		"simulator to outside":  {[]string{"sim", "openmrs", "--listen", "0.0.0.0:0"}, 2, "this machine only"},
 		"send without a system": {[]string{"send", "x.json"}, 2, "--system"},
 		"password in clear":     {[]string{"send", "x.json", "--system", "commcare", "--password", "hunter2"}, 2, "env:NAME"},

@@ -44,7 +44,7 @@ func root() *cobra.Command {
 	f.BoolVar(&a.asJSON, "json", false, "print JSON")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "log what is done, to standard error")
 	cmd.AddCommand(a.demoCmd(), a.serveCmd(), a.checkCmd(), a.testCmd(), a.planCmd(), a.sendCmd(), a.simCmd(),
-		a.deliveriesCmd(), a.retryCmd(), a.skipCmd(), a.benchCmd(), a.docsCmd(), a.versionCmd())
+		a.deliveriesCmd(), a.heldCmd(), a.questionsCmd(), a.peopleCmd(), a.askCmd(), a.retryCmd(), a.skipCmd(), a.benchCmd(), a.docsCmd(), a.versionCmd())
 	return cmd
 }
 

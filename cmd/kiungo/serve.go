@@ -51,12 +51,17 @@ func (a *app) serveCmd() *cobra.Command {
 				return err
 			}
 			fmt.Fprintf(a.out, "kiungo takes messages at http://%s/in/SYSTEM; stop with Ctrl-C\n", listener.Addr())
-			return serve(ctx, listener, a.dataDir, e, control.Local{Ledger: l, Ring: e.Ring})
+			return serve(ctx, listener, a.dataDir, e, local(e))
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", env("KIUNGO_LISTEN", "127.0.0.1:8282"), "address for messages; put a TLS proxy before it")
 	cmd.Flags().IntVar(&workers, "workers", 32, "deliveries worked on at a time")
 	return cmd
+}
+
+// local is what commands need of an engine of this process.
+func local(e *engine.Engine) control.Local {
+	return control.Local{Ledger: e.Ledger, Ring: e.Ring, Learned: e.Learned, Plan: e.Runner.Plan, Lists: e.Ask}
 }
 
 // serve answers senders and commands until ctx ends.

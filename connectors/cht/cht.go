@@ -42,6 +42,7 @@ func options() []connector.Option {
 		{Name: "password", Required: true, Secret: true, About: "Its password. Ten wrong answers within ten seconds and the CHT lets nobody in from this address."},
 		{Name: "version", Default: "5.2", About: "Version of cht-core, as GET /api/info gives it."},
 		{Name: "worker_roles", Default: "chw", About: "Roles of the users who should have targets each month, with commas between."},
+		{Name: "person_types", Default: "person", About: "Contact types that are persons, with commas between, if the app has others than person."},
 		{Name: "poll_every", Default: "1m", About: "How often the changes are read for new reports."},
 		{Name: "poll_from", Default: "now", About: "Where the changes are read from at the very first time: now, or 0 for everything there is."},
 	}
@@ -52,7 +53,8 @@ type System struct {
 	name, base     string
 	user, password string
 	our            string
-	roles          []string
+	roles          []string // of workers
+	persons        []string // contact types of persons
 	zone           *time.Location
 	http           *http.Client
 	now            func() time.Time
@@ -118,11 +120,7 @@ func Open(c connector.Config) (*System, error) {
 	if s.pollFrom = get("poll_from"); s.pollFrom != "now" && s.pollFrom != "0" {
 		wrong("poll_from is now or 0")
 	}
-	for _, role := range strings.Split(get("worker_roles"), ",") {
-		if role = strings.TrimSpace(role); role != "" {
-			s.roles = append(s.roles, role)
-		}
-	}
+	s.roles, s.persons = listed(get("worker_roles")), listed(get("person_types"))
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("system %s: %w", c.Name, errors.Join(problems...))
 	}
@@ -142,6 +140,17 @@ func Open(c connector.Config) (*System, error) {
 	return s, nil
 }
 
+// listed reads an option that is a list with commas.
+func listed(option string) []string {
+	var out []string
+	for _, item := range strings.Split(option, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			out = append(out, item)
+		}
+	}
+	return out
+}
+
 // Name is the configured name.
 func (s *System) Name() string { return s.name }
 
@@ -149,7 +158,7 @@ func (s *System) Name() string { return s.name }
 func (s *System) Kind(name string) connector.Kind {
 	switch name {
 	case "Person":
-		return &docKind{s, &personSpec, personShape{s}}
+		return &personKind{&docKind{s, &personSpec, personShape{s}}}
 	case "Report":
 		return &docKind{s, &reportSpec, reportShape{s}}
 	}

@@ -234,14 +234,15 @@ func TestAPersonIsFoundExactly(t *testing.T) {
 		id      string
 		several int
 	}{
-		"id":                    {map[string]any{"id": newID}, newID, 0},
-		"external id":           {map[string]any{"external_id": "MRN-1"}, newID, 0},
-		"unknown external id":   {map[string]any{"external_id": "MRN"}, "", 0},
-		"shared phone":          {map[string]any{"phone": "+254712345678"}, "", 2},
-		"phone and name":        {map[string]any{"phone": "+254712345678", "name": "achieng otieno"}, newID, 0},
-		"short code":            {map[string]any{"patient_id": "20043"}, sim.ContactID(43), 0},
-		"a place is no person":  {map[string]any{"id": sim.ContactID(11)}, "", 0},
-		"nothing to search for": {map[string]any{}, "", 0},
+		"id":                                 {map[string]any{"id": newID}, newID, 0},
+		"external id":                        {map[string]any{"external_id": "MRN-1"}, newID, 0},
+		"unknown external id":                {map[string]any{"external_id": "MRN"}, "", 0},
+		"shared phone":                       {map[string]any{"phone": "+254712345678"}, "", 2},
+		"phone and name":                     {map[string]any{"phone": "+254712345678", "name": "achieng otieno"}, newID, 0},
+		"short code":                         {map[string]any{"patient_id": "20043"}, sim.ContactID(43), 0},
+		"a place is no person":               {map[string]any{"id": sim.ContactID(11)}, "", 0},
+		"nor is one of a type of the site's": {map[string]any{"id": sim.ContactID(21)}, "", 0},
+		"nothing to search for":              {map[string]any{}, "", 0},
 	} {
 		got, err := r.Kind("Person").Find(t.Context(), r, connector.Query{By: []map[string]any{c.by}})
 		if err != nil || got.Exists != (c.id != "") || got.ID != c.id || len(got.Several) != c.several {
@@ -254,7 +255,7 @@ func TestWhatTheCHTWouldNotFindOrTakeIsAProblem(t *testing.T) {
 	r := newRig(t, `{"default":"2026-10"}`)
 	for rule, wanted := range map[string]map[string]any{
 		"phone": {"phone": "0712345678"}, "unknown": {"parent": "nowhere"}, "day": {"date_of_birth": "5.6.1992"}, "future": {"date_of_birth": "2092-06-05"},
-		"read-only": {"patient_id": "1"}, "required": {"name": record.Clear{}}, "text": {"notes": []any{"two words"}}, "name": {"a": map[string]any{"b/c": "x"}},
+		"read-only": {"patient_id": "1"}, "required": {"name": record.Clear{}}, "type": {"type": "chw_area"}, "text": {"notes": []any{"two words"}}, "name": {"a": map[string]any{"b/c": "x"}},
 	} {
 		_, problems, err := r.Kind("Person").Canon(t.Context(), r, wanted)
 		if err != nil || len(problems) != 1 || problems[0].Rule != rule {

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	migosi = "dhis/" + sim.DataSet + "/202610/" + sim.MigosiUnit
-	ahero  = "dhis/" + sim.DataSet + "/202610/" + sim.AheroUnit
+	nyangoma = "dhis/" + sim.DataSet + "/202610/" + sim.NyangomaUnit
+	usigu    = "dhis/" + sim.DataSet + "/202610/" + sim.UsiguUnit
 )
 
 func TestTheExportGivesARowPerOrgUnitWithEveryWorkersPart(t *testing.T) {
@@ -27,24 +27,24 @@ func TestTheExportGivesARowPerOrgUnitWithEveryWorkersPart(t *testing.T) {
 	if len(list) != 2 {
 		t.Fatalf("%d rows, want one per org unit: %v", len(list), rows)
 	}
-	row := rows[migosi].Row
-	// sim.DefaultSeed: with n = 51, 52, 53 for the three workers, births and
-	// deliveries are 1+n%4, first visits n%5 and 2+n%3.
-	want := map[combo]float64{{sim.Births, "", ""}: 4 + 1 + 2, {sim.Deliveries, sim.DefaultCombo, sim.DefaultCombo}: 4 + 1 + 2,
-		{sim.AntenatalFirst, sim.Fixed, ""}: 1 + 2 + 3, {sim.AntenatalFirst, sim.Outreach, ""}: 2 + 3 + 4}
+	row := rows[nyangoma].Row
+	// sim.DefaultSeed: with n = 51, 52, 53 for the three workers, fever counts are
+	// 1+n%4 and n%5, those of diarrhoea 2+n%3 and 1+n%2.
+	want := map[combo]float64{{sim.Fever, sim.Infants, ""}: 4 + 1 + 2, {sim.Fever, sim.Children, ""}: 1 + 2 + 3,
+		{sim.Diarrhoea, sim.Infants, ""}: 2 + 3 + 4, {sim.Diarrhoea, sim.Children, ""}: 2 + 1 + 2}
 	if d := cmp.Diff(want, row.values(), cmp.AllowUnexported(combo{})); d != "" {
 		t.Error(d)
 	}
 	if !*row.Agrees || !row.Complete || row.Expected != 3 || row.Reported != 3 || row.Final != 3 || !row.ByUsers {
 		t.Errorf("completeness: %+v", row)
 	}
-	if row.Supervisor == nil || row.Supervisor.Name != "Grace Wanjiru" || row.Name != "Migosi Health Centre" || rows[migosi].OrgUnit != sim.MigosiUnit ||
-		rows[migosi].Place.Type != "health_center" || rows[migosi].Period != "202610" {
+	if row.Supervisor == nil || row.Supervisor.Name != "Grace Wanjiru" || row.Name != "Nyangoma community unit" || rows[nyangoma].OrgUnit != sim.NyangomaUnit ||
+		rows[nyangoma].Place.Type != "health_center" || rows[nyangoma].Period != "202610" {
 		t.Errorf("whose row it is: %+v", row)
 	}
 	var names []string
 	for _, w := range row.Workers {
-		names = append(names, fmt.Sprint(w.Name, " ", w.User, " ", w.State, " ", w.Targets["births-this-month"].Total))
+		names = append(names, fmt.Sprint(w.Name, " ", w.User, " ", w.State, " ", w.Targets["fever-2-11-months"].Total))
 	}
 	if d := cmp.Diff([]string{"Jane Akinyi jane final 4", "Mary Atieno mary final 2", "Peter Ouma peter final 1"}, names); d != "" {
 		t.Error(d)
@@ -54,19 +54,19 @@ func TestTheExportGivesARowPerOrgUnitWithEveryWorkersPart(t *testing.T) {
 func TestWhoIsLateOrMissingIsNamed(t *testing.T) {
 	r := newRig(t, `{"default":"2026-10"}`)
 	_, rows := r.all(t, october(t, kindExport, ourDataSet, nil))
-	row := rows[ahero].Row
+	row := rows[usigu].Row
 	if row.Complete || row.Expected != 3 || row.Reported != 2 || row.Final != 1 ||
 		!slices.Equal(row.Late, []string{"David Ochieng"}) || !slices.Equal(row.Missing, []string{"Rose Adhiambo"}) {
 		t.Fatalf("%+v", row)
 	}
 	at := time.Date(2026, 11, 1, 9, 0, 0, 0, nairobi(t))
 	for _, user := range []string{"rose", "david"} {
-		if err := r.sim.Sync(user, "2026-10", at, sim.Count{ID: "births-this-month", Total: 7, Pass: 7}); err != nil {
+		if err := r.sim.Sync(user, "2026-10", at, sim.Count{ID: "fever-2-11-months", Total: 7, Pass: 7}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	_, rows = r.all(t, october(t, kindExport, ourDataSet, nil))
-	if row = rows[ahero].Row; !row.Complete || row.Final != 3 || len(row.Late)+len(row.Missing) != 0 {
+	if row = rows[usigu].Row; !row.Complete || row.Final != 3 || len(row.Late)+len(row.Missing) != 0 {
 		t.Fatalf("after both synced: %+v", row)
 	}
 }
@@ -74,7 +74,7 @@ func TestWhoIsLateOrMissingIsNamed(t *testing.T) {
 func TestWithoutLeaveToListUsersTheMonthBeforeSaysWhoIsExpected(t *testing.T) {
 	r := newRig(t, `{"default":"2026-10","missing":["can_view_users"]}`)
 	_, rows := r.all(t, october(t, kindExport, ourDataSet, nil))
-	row := rows[ahero].Row
+	row := rows[usigu].Row
 	if row.ByUsers || row.Expected != 3 || !slices.Equal(row.Missing, []string{"Rose Adhiambo"}) {
 		t.Fatalf("%+v", row)
 	}
@@ -88,12 +88,12 @@ func TestTheVersionOfARowChangesWithItsContentOnly(t *testing.T) {
 	if d := cmp.Diff(first, second); d != "" {
 		t.Fatalf("the same month reads differently: %s", d)
 	}
-	if err := r.sim.Sync("rose", "2026-10", time.Date(2026, 11, 2, 9, 0, 0, 0, nairobi(t)), sim.Count{ID: "births-this-month", Total: 1}); err != nil {
+	if err := r.sim.Sync("rose", "2026-10", time.Date(2026, 11, 2, 9, 0, 0, 0, nairobi(t)), sim.Count{ID: "fever-2-11-months", Total: 1}); err != nil {
 		t.Fatal(err)
 	}
 	third, _ := r.all(t, october(t, kindExport, ourDataSet, nil))
 	for i, m := range third {
-		if changed := m.Version != first[i].Version; changed != (m.Doc == ahero) {
+		if changed := m.Version != first[i].Version; changed != (m.Doc == usigu) {
 			t.Errorf("%s: changed %v", m.Doc, changed)
 		}
 	}
@@ -140,15 +140,15 @@ func TestAWorkerWhoSyncsBetweenOurReadsIsCounted(t *testing.T) {
 	r.before = func(q call.Request) *call.Answer {
 		if q.Path == exportPath && !synced {
 			synced = true
-			if err := r.sim.Sync("rose", "2026-10", time.Date(2026, 11, 3, 6, 0, 0, 0, nairobi(t)), sim.Count{ID: "births-this-month", Total: 40}); err != nil {
+			if err := r.sim.Sync("rose", "2026-10", time.Date(2026, 11, 3, 6, 0, 0, 0, nairobi(t)), sim.Count{ID: "fever-2-11-months", Total: 40}); err != nil {
 				t.Fatal(err)
 			}
 		}
 		return nil
 	}
 	_, rows := r.all(t, october(t, kindExport, ourDataSet, nil))
-	row := rows[ahero].Row
-	if !*row.Agrees || row.values()[combo{sim.Births, "", ""}] < 40 || len(row.Missing) != 0 {
+	row := rows[usigu].Row
+	if !*row.Agrees || row.values()[combo{sim.Fever, sim.Infants, ""}] < 40 || len(row.Missing) != 0 {
 		t.Fatalf("%+v", row)
 	}
 }
@@ -168,18 +168,25 @@ func TestAnExportThatIsNotTheSumOfItsWorkersIsSaidSo(t *testing.T) {
 		a.Body, _ = json.Marshal(doc)
 	}
 	_, rows := r.all(t, october(t, kindExport, ourDataSet, nil))
-	if row := rows[migosi].Row; *row.Agrees || !slices.Equal(row.Differs, []string{sim.Births}) || row.values()[combo{sim.Births, "", ""}] != 8 {
+	// Where combinations share the element, the workers' own figures are given.
+	if row := rows[nyangoma].Row; *row.Agrees || !slices.Equal(row.Differs, []string{sim.Fever}) || row.values()[combo{sim.Fever, sim.Infants, ""}] != 7 {
 		t.Errorf("%+v", row)
 	}
-	if row := rows[ahero].Row; !*row.Agrees {
+	if row := rows[usigu].Row; !*row.Agrees {
 		t.Errorf("the other org unit: %+v", row)
+	}
+	// Elsewhere what the CHT exports: 10+51%7, 10+52%7 and 10+53%7, and the one.
+	_, rows = r.all(t, october(t, kindExport, map[string]string{"dataSet": sim.MonthlySet}, nil))
+	row := rows["dhis/"+sim.MonthlySet+"/202610/"+sim.NyangomaUnit].Row
+	if *row.Agrees || !slices.Equal(row.Differs, []string{sim.Households}) || row.values()[combo{sim.Households, "", ""}] != 12+13+14+1 {
+		t.Errorf("%+v", row)
 	}
 }
 
 func TestWorkersBelowNoOrgUnitAreHeldAndNamed(t *testing.T) {
 	r := newRig(t, `{"default":"2026-10"}`)
 	doc := map[string]any{"_id": "target~2026-10~gone~org.couchdb.user:ghost", "type": "target", "owner": "gone", "user": "org.couchdb.user:ghost",
-		"updated_date": 1.0, "targets": []any{map[string]any{"id": "births-this-month", "value": map[string]any{"pass": 1.0, "total": 50.0}}}}
+		"updated_date": 1.0, "targets": []any{map[string]any{"id": "fever-2-11-months", "value": map[string]any{"pass": 1.0, "total": 50.0}}}}
 	if err := r.sim.Put(doc); err != nil {
 		t.Fatal(err)
 	}
@@ -199,13 +206,13 @@ func TestWorkersBelowNoOrgUnitAreHeldAndNamed(t *testing.T) {
 func TestATargetWithoutTotalHoldsItsRow(t *testing.T) {
 	r := newRig(t, `{"default":"2026-10"}`)
 	doc := r.sim.Get("target~2026-10~" + sim.ContactID(41) + "~org.couchdb.user:jane")
-	doc["targets"] = []any{map[string]any{"id": "births-this-month", "value": map[string]any{"pass": 1.0}}}
+	doc["targets"] = []any{map[string]any{"id": "fever-2-11-months", "value": map[string]any{"pass": 1.0}}}
 	if err := r.sim.Put(doc); err != nil {
 		t.Fatal(err)
 	}
 	list, _ := r.all(t, october(t, kindExport, ourDataSet, nil))
 	for _, m := range list {
-		if (m.Problem != "") != (m.Doc == migosi) || strings.Contains(m.Problem, "Jane") {
+		if (m.Problem != "") != (m.Doc == nyangoma) || strings.Contains(m.Problem, "Jane") {
 			t.Errorf("%s: problem %q", m.Doc, m.Problem)
 		}
 	}
@@ -213,12 +220,12 @@ func TestATargetWithoutTotalHoldsItsRow(t *testing.T) {
 
 func TestAPlaceOrOrgUnitCanBeChosen(t *testing.T) {
 	r := newRig(t, `{"default":"2026-10"}`)
-	for _, keys := range []map[string]string{{"dataSet": sim.DataSet, "orgUnit": sim.AheroUnit}, {"dataSet": sim.DataSet, "place": sim.ContactID(12)}} {
-		if list, _ := r.all(t, october(t, kindExport, keys, nil)); len(list) != 1 || list[0].Doc != ahero {
+	for _, keys := range []map[string]string{{"dataSet": sim.DataSet, "orgUnit": sim.UsiguUnit}, {"dataSet": sim.DataSet, "place": sim.ContactID(12)}} {
+		if list, _ := r.all(t, october(t, kindExport, keys, nil)); len(list) != 1 || list[0].Doc != usigu {
 			t.Errorf("%v: %d rows", keys, len(list))
 		}
 	}
-	list, _ := r.all(t, october(t, kindTargets, map[string]string{"orgUnit": sim.AheroUnit}, nil))
+	list, _ := r.all(t, october(t, kindTargets, map[string]string{"orgUnit": sim.UsiguUnit}, nil))
 	if len(list) != 1 || list[0].Doc != "targets/202610/"+sim.ContactID(12) {
 		t.Errorf("targets: %v", list)
 	}
@@ -233,14 +240,14 @@ func TestTargetsAreAddedUpPerPlaceOfALevel(t *testing.T) {
 		}
 		births, workers := 0.0, 0
 		for _, c := range rows {
-			births += c.Row.Targets["births-this-month"].Total
+			births += c.Row.Targets["fever-2-11-months"].Total
 			workers += c.Row.Expected
 			own := 0.0
 			for _, w := range c.Row.Workers {
-				own += w.Targets["births-this-month"].Total
+				own += w.Targets["fever-2-11-months"].Total
 			}
-			if own != c.Row.Targets["births-this-month"].Total {
-				t.Errorf("level %q: %s: workers' parts are %v, the total %v", level, c.Row.Name, own, c.Row.Targets["births-this-month"].Total)
+			if own != c.Row.Targets["fever-2-11-months"].Total {
+				t.Errorf("level %q: %s: workers' parts are %v, the total %v", level, c.Row.Name, own, c.Row.Targets["fever-2-11-months"].Total)
 			}
 		}
 		if births != 4+1+2+3+1 || workers != 6 {
@@ -272,7 +279,7 @@ func TestOrgUnitsOnTwoLevelsSayThatTheyHaveTheSameFigures(t *testing.T) {
 	}
 	list, rows := r.all(t, october(t, kindExport, ourDataSet, nil))
 	top := rows["dhis/"+sim.DataSet+"/202610/countyUnit1"].Row
-	if len(list) != 3 || !slices.Equal(top.Below, []string{sim.MigosiUnit, sim.AheroUnit}) || len(rows[migosi].Row.Below) != 0 || !*top.Agrees || top.Expected != 6 {
+	if len(list) != 3 || !slices.Equal(top.Below, []string{sim.NyangomaUnit, sim.UsiguUnit}) || len(rows[nyangoma].Row.Below) != 0 || !*top.Agrees || top.Expected != 6 {
 		t.Errorf("%d rows, the county's: %+v", len(list), top)
 	}
 }
@@ -300,7 +307,7 @@ func TestListSaysWhatIsWrongWithItsQuestion(t *testing.T) {
 func TestWithoutAPeriodTheMonthBeforeTheScheduleIsMeant(t *testing.T) {
 	r := newRig(t, `{"default":"2026-10"}`)
 	run := connector.Run{Kind: kindExport, Keys: ourDataSet, At: time.Date(2026, 10, 31, 22, 0, 0, 0, time.UTC)} // November in Nairobi
-	if _, rows := r.all(t, run); rows[migosi].Period != "202610" {
+	if _, rows := r.all(t, run); rows[nyangoma].Period != "202610" {
 		t.Errorf("%v", rows)
 	}
 }

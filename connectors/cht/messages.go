@@ -15,8 +15,8 @@ func messages() []connector.MessageSpec {
 		{Name: kindReport, About: "A report as the CHT stores it, whoever made it and over whichever channel. A changed one comes again, a deleted one is withdrawn.",
 			From: map[string]string{"form": "report/form"},
 			Names: []connector.NameSpec{
-				{Name: "report", Sampled: true, About: "The document: id, form, fields (the answers), at (when it was reported), contact, errors, and whatever else it holds.",
-					Fields: []string{"id", "type", "form", "fields", "at", "reported_date", "from", "contact", "errors", "content_type", "patient_id", "place_id", "case_id", "sms_message", "geolocation", "verified"}},
+				{Name: "report", Sampled: true, About: "The document: id, form, fields (the answers), at (when it was reported), subject_id (whom it is about, a uuid or a short code, as the form has it), contact, errors, and whatever else it holds.",
+					Fields: []string{"id", "type", "form", "fields", "at", "subject_id", "reported_date", "from", "contact", "errors", "content_type", "patient_id", "place_id", "case_id", "sms_message", "geolocation", "verified"}},
 				{Name: "worker", Remote: true, Open: true, About: "Who made it: the contact, the place it is in, and places, all above, nearest first.", Fields: person},
 				{Name: "subject", Remote: true, Open: true, About: "Whom it is about: the person or place that patient_uuid, patient_id, place_uuid or place_id names.", Fields: person},
 			}},

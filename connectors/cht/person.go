@@ -29,7 +29,7 @@ var personSpec = connector.KindSpec{
 	},
 	Fields: []connector.FieldSpec{
 		{Name: "name", Type: connector.Text, Required: true, About: "Whole name."},
-		{Name: "parent", Type: connector.RefTo, Required: true, About: "Id of the place that the person is in: only the phones of the places above get to see the person. Cannot be changed here."},
+		{Name: "parent", Type: connector.Text, Required: true, About: "Id of the place that the person is in: only the phones of the places above get to see the person. Cannot be changed here."},
 		{Name: "type", Type: connector.Text, About: "Contact type, if not person. Cannot be changed."},
 		{Name: "sex", Type: connector.Text, About: "male or female, as the default app has it."},
 		{Name: "date_of_birth", Type: connector.Day, About: "Day of birth."},
@@ -52,7 +52,7 @@ type personShape struct{ s *System }
 var serverOwn = []string{"type", "contact_type", "parent", "contact", "dhis", "meta", "linked_docs", "reported_date", ourMark, "place_id"}
 
 func (p personShape) is(doc map[string]any) bool {
-	return text(doc["type"]) == "person" || text(doc["type"]) == "contact"
+	return text(doc["type"]) == "person" || text(doc["type"]) == "contact" && slices.Contains(p.s.persons, text(doc["contact_type"]))
 }
 
 func (p personShape) fields(doc map[string]any) record.Fields {
@@ -114,6 +114,9 @@ func (p personShape) canon(ctx context.Context, do call.Doer, wanted map[string]
 			}
 		case name == "type":
 			c.value(name, v, false)
+			if t := c.out.Text(name); t != "" && !slices.Contains(p.s.persons, t) {
+				c.problem(name, "type", "type is no contact type of persons; they are given by the option person_types")
+			}
 		case name == "patient_id", slices.Contains(serverOwn, name), strings.HasPrefix(name, "_"):
 			c.problem(name, "read-only", "%s is kept by the CHT itself", name)
 		case name == "date_of_birth":

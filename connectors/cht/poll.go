@@ -191,6 +191,9 @@ func reportMessage(id string, doc map[string]any, deleted bool) (*connector.Inco
 		m.Version += "-deleted"
 	}
 	report["id"] = id
+	if ref := subjectRef(doc); ref != "" {
+		report["subject_id"] = ref
+	}
 	if at, ok := report["reported_date"].(float64); ok {
 		m.Event = time.UnixMilli(int64(at)).UTC()
 		report["at"] = m.Event.Format(time.RFC3339)

@@ -155,6 +155,9 @@ func TestWorkerAndSubjectAreLookedUp(t *testing.T) {
 		if err := json.Unmarshal(list[0].Content, &content); err != nil {
 			t.Fatal(err)
 		}
+		if ref := content.(map[string]any)["report"].(map[string]any)["subject_id"]; subject != "" && ref != subject {
+			t.Errorf("subject_id %v, want %s", ref, subject)
+		}
 		m := &connector.Message{Incoming: list[0]}
 		got, err := r.Surround(t.Context(), r, m, content, nil, []string{"worker", "subject"})
 		if err != nil {

@@ -21,7 +21,7 @@ var reportSpec = connector.KindSpec{
 		{Name: "form", Type: connector.Text, Required: true, About: "Code of the form. With small letters an app form, whose answers are texts; in capitals a JSON form."},
 		{Name: "patient", Type: connector.RefTo, Ref: "cht/Person", About: "Whom it is about. Without it no phone gets to see the report."},
 		{Name: "place", Type: connector.Text, About: "Id of the place it is about, if it is about a place."},
-		{Name: "contact", Type: connector.RefTo, About: "Id of the contact in whose name it is."},
+		{Name: "contact", Type: connector.RefTo, Ref: "cht/Person", About: "Id of the contact in whose name it is."},
 		{Name: "at", Type: connector.Moment, About: "When it was reported; the event's time without it."},
 		{Name: "from", Type: connector.Text, About: "Phone that it came from."},
 		{Name: "fields", Type: connector.Any, Open: true, About: "The answers by question; groups are nested. Names that are not in this list are answers too."},

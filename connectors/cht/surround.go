@@ -44,23 +44,27 @@ func (s *System) Surround(ctx context.Context, do call.Doer, m *connector.Messag
 	return out, nil
 }
 
-// subject finds the contact that a report is about. Forms name it by uuid or by
-// short code, and in either of several fields.
-func (s *System) subject(ctx context.Context, do call.Doer, report map[string]any) (string, error) {
+// subjectRef is whom a report is about as the form has it: a uuid or a short
+// code, in one of several fields.
+func subjectRef(report map[string]any) string {
 	fields, _ := report["fields"].(map[string]any)
 	for _, at := range []map[string]any{fields, report} {
 		for _, name := range []string{"patient_uuid", "patient_id", "place_uuid", "place_id"} {
-			ref := text(at[name])
-			switch {
-			case ref == "":
-				continue
-			case len(ref) >= 32: // a uuid, with or without dashes; short codes have 5 to 13 digits
-				return ref, nil
+			if ref := text(at[name]); ref != "" {
+				return ref
 			}
-			return s.byShortcode(ctx, do, ref)
 		}
 	}
-	return "", nil
+	return ""
+}
+
+// subject finds the contact that a report is about.
+func (s *System) subject(ctx context.Context, do call.Doer, report map[string]any) (string, error) {
+	ref := subjectRef(report)
+	if ref == "" || len(ref) >= 32 { // a uuid, with or without dashes; short codes have 5 to 13 digits
+		return ref, nil
+	}
+	return s.byShortcode(ctx, do, ref)
 }
 
 const referenceView = "/medic/_design/medic-client/_view/contacts_by_reference"

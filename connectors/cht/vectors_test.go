@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/kiungo-health/kiungo/connectors/cht/sim"
 	"github.com/kiungo-health/kiungo/internal/connector"
 )
 
@@ -140,7 +139,7 @@ func TestOneExportBecomesOneDataSetPerOrgUnit(t *testing.T) {
 func TestAContactHasOneOrgUnitOrSeveral(t *testing.T) {
 	var list []*contact
 	load(t, &list, "dhis2", "contact_with_orgunit.json")
-	got := []any{list[0].units(sim.DataSet), list[1].units("ds-2"), list[1].units(""), list[1].units("ds-3")}
+	got := []any{list[0].units("VMuFODsyWaO"), list[1].units("ds-2"), list[1].units(""), list[1].units("ds-3")}
 	if d := cmp.Diff([]any{[]string{"ou-chu1"}, []string{"ou-2"}, []string{"ou-1", "ou-2"}, []string(nil)}, got); d != "" {
 		t.Error(d)
 	}

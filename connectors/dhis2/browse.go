@@ -22,9 +22,10 @@ type Overview struct {
 // Entry is one piece of metadata in a list.
 type Entry struct {
 	Named
-	PeriodType string `json:"periodType,omitempty"` // of a data set
-	ValueType  string `json:"valueType,omitempty"`  // of a data element
-	Path       string `json:"path,omitempty"`       // of an organisation unit
+	Untranslated string `json:"name,omitempty"`       // the name that is not in the user's language
+	PeriodType   string `json:"periodType,omitempty"` // of a data set
+	ValueType    string `json:"valueType,omitempty"`  // of a data element
+	Path         string `json:"path,omitempty"`       // of an organisation unit
 }
 
 // Metadata lists what our user may see: data sets and event programs.
@@ -56,7 +57,7 @@ func (s *System) Search(ctx context.Context, do call.Doer, resource, words strin
 	if !slices.Contains(Resources, resource) {
 		return nil, s.refused("search metadata", "%q cannot be searched: there are %s", resource, strings.Join(Resources, ", "))
 	}
-	fields := "id,code,displayName"
+	fields := "id,code,name,displayName"
 	switch resource {
 	case "dataSets":
 		fields += ",periodType"
@@ -70,7 +71,7 @@ func (s *System) Search(ctx context.Context, do call.Doer, resource, words strin
 	if len(asked) > 0 {
 		// The server narrows by the longest word; the others are compared here.
 		longest := slices.MaxFunc(asked, func(a, b string) int { return len(a) - len(b) })
-		q = append(q, "filter", "displayName:ilike:"+longest, "filter", "code:ilike:"+longest, "rootJunction", "OR")
+		q = append(q, "filter", "name:ilike:"+longest, "filter", "code:ilike:"+longest, "rootJunction", "OR")
 	}
 	all, err := list[Entry](ctx, s.meta, do, "search "+resource, resource, q...)
 	if err != nil {
@@ -78,7 +79,7 @@ func (s *System) Search(ctx context.Context, do call.Doer, resource, words strin
 	}
 	var out []Entry
 	for _, e := range all {
-		in := strings.ToLower(e.Name + " " + e.Code)
+		in := strings.ToLower(e.Name + " " + e.Untranslated + " " + e.Code)
 		if !slices.ContainsFunc(asked, func(w string) bool { return !strings.Contains(in, w) }) && len(out) < limit {
 			out = append(out, e)
 		}

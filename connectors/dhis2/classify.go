@@ -3,6 +3,7 @@ package dhis2
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"net"
@@ -84,7 +85,10 @@ func plain(r call.Request, status int, body []byte) call.Verdict {
 func transport(r call.Request, err error) call.Verdict {
 	var dns *net.DNSError
 	var op *net.OpError
+	var certificate *tls.CertificateVerificationError
 	switch {
+	case errors.As(err, &certificate):
+		return call.Verdict{Class: call.RetryLater, Reason: "the certificate of DHIS2 is not trusted, or for another name: check url and the server's certificate", Down: true}
 	case errors.Is(err, errTooLarge):
 		return lost(r, "DHIS2 sent more than 16 MB", false)
 	case errors.Is(err, context.Canceled):

@@ -38,6 +38,7 @@ func Connector() *connector.Connector {
 			{Name: "username", About: "User of the integration, where there is no token. Repeated wrong passwords lock an account."},
 			{Name: "password", Secret: true, About: "Its password."},
 			{Name: "version", About: "Version of the server (2.42); left out, it is asked."},
+			{Name: "database", About: "The systemId that the server's database has (/api/system/info). With it, another database behind the same address, as after a restore of a demonstration or a copy for training, is refused."},
 			{Name: "values", Default: strconv.Itoa(defaultChunk), About: "How many data values one request carries at most."},
 		},
 		Kinds: []connector.KindSpec{eventSpec, valuesSpec, completionSpec},
@@ -60,6 +61,7 @@ type System struct {
 	http     *http.Client
 	chunk    int
 	version  Version // zero: asked
+	database string  // systemId that is expected, if any
 	meta     *metadata
 	kinds    map[string]connector.Kind
 
@@ -86,7 +88,7 @@ func Open(c connector.Config) (*System, error) {
 	s := &System{
 		name: c.Name, base: strings.TrimRight(u.String(), "/") + "/api", our: c.Our, zone: c.Zone, http: c.HTTP,
 		token: strings.TrimSpace(c.Values["token"]), username: c.Values["username"], password: c.Values["password"],
-		chunk: defaultChunk, now: time.Now,
+		database: strings.TrimSpace(c.Values["database"]), chunk: defaultChunk, now: time.Now,
 	}
 	if err := s.credentials(); err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/kiungo-health/kiungo/internal/call"
 	"github.com/kiungo-health/kiungo/internal/connector"
+	"github.com/kiungo-health/kiungo/internal/period"
 	"github.com/kiungo-health/kiungo/internal/record"
 )
 
@@ -37,7 +38,7 @@ var eventSpec = connector.KindSpec{
 				{Name: "value", Type: connector.Any, About: "Number, yes or no, text, day, moment, or a code of the option set, as the value type asks."},
 			}},
 	},
-	Gives: []connector.FieldSpec{{Name: "uid", Type: connector.Text, About: "UID of the event."}, {Name: "uuid", Type: connector.Text, About: "Its id in Kiungo's records."}},
+	Gives: []connector.FieldSpec{{Name: "uuid", Type: connector.Text, About: "Its id in Kiungo's records; the event's UID follows from it."}},
 }
 
 type eventKind struct{ *System }
@@ -258,6 +259,9 @@ func (k *eventKind) Canon(ctx context.Context, do call.Doer, wanted map[string]a
 			if unit != nil {
 				unit.openOn(c, d, d)
 			}
+			if d > period.DayOf(k.serverNow().In(k.zone)) && !planned(wanted["status"]) {
+				c.problem("at", "future", "is later than today by the server's clock: only an event with status SCHEDULE may be")
+			}
 		}
 	}
 	if v := wanted["status"]; !c.plain("status", v) {
@@ -274,6 +278,12 @@ func (k *eventKind) Canon(ctx context.Context, do call.Doer, wanted map[string]a
 		c.problem("program", "required", "is missing: data values are checked by the program's stage")
 	}
 	return c.fields, c.problems, err
+}
+
+// planned tells whether an event of this status may be in the future.
+func planned(status any) bool {
+	t, _ := text(status)
+	return slices.Contains([]string{"SCHEDULE", "OVERDUE", "SKIPPED"}, strings.ToUpper(t))
 }
 
 // stage resolves program, stage and attribute option combination.

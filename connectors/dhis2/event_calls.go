@@ -120,6 +120,9 @@ func (w *wireEvent) take(f record.Fields) {
 			w.Geometry = geometry(t)
 		}
 	}
+	if planned(w.Status) && w.Scheduled == "" {
+		w.Scheduled = cut(w.Occurred) // such a one needs it (E1050)
+	}
 	switch {
 	case w.Status != "COMPLETED":
 		w.Completed = "" // 2.42 refuses another (E1051)

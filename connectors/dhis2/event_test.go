@@ -84,6 +84,16 @@ func TestASentEventLooksAsDHIS2AsksFor(t *testing.T) {
 	}
 }
 
+func TestAnEventThatIsPlannedHasAScheduledDate(t *testing.T) {
+	r := newRig(t, "")
+	wanted := seen()
+	wanted["status"], wanted["at"] = "schedule", "2024-03-01"
+	calls := r.plan("Event", eventID, connector.Query{}, wanted)
+	if body := string(calls[0].Request.Body); !holds(body, `"scheduledAt":"2024-03-01"`, `"status":"SCHEDULE"`) || strings.Contains(body, "completedAt") {
+		t.Errorf("%s", body)
+	}
+}
+
 // A lost answer: the same event again is the same event.
 func TestAnEventSentTwiceIsThereOnce(t *testing.T) {
 	r := newRig(t, "")
@@ -221,6 +231,8 @@ func TestWhatDHIS2WouldRefuseOfAnEventIsSaidBefore(t *testing.T) {
 		"not assigned":        {with("orgUnit", "KE"), "orgUnit assignment"},
 		"closed":              {with("orgUnit", "OuFacClosed"), "orgUnit assignment, orgUnit closed"},
 		"not a day":           {with("at", "yesterday"), "at day"},
+		"tomorrow":            {with("at", "2024-02-04"), "at future"},
+		"a year ahead":        {with("at", "2025-02-04T08:00:00Z"), "at future"},
 		"status":              {with("status", "DONE"), "status option"},
 		"coordinates":         {with("coordinates", map[string]any{"longitude": 34.5, "latitude": 95}), "coordinates coordinate"},
 		"element of another":  {with("dataValues", []any{value("HvDeMembe01", 3)}), "dataValues[1]/dataElement data-element"},

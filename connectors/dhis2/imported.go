@@ -106,6 +106,9 @@ func summed(r call.Request, status int, body []byte) (call.Verdict, bool) {
 		return call.Verdict{}, false
 	}
 	if len(s.Conflicts) == 0 && !s.lost(r) {
+		if code := decodeMessage(body).ErrorCode; s.Status == "ERROR" && code != "" {
+			return ruleOf(code).verdict(code, ""), true
+		}
 		if s.Status == "ERROR" {
 			return call.Verdict{Class: call.Refusal, Reason: "DHIS2 could not read the import: its log says more"}, true
 		}

@@ -102,6 +102,16 @@ func cached[T any](ctx context.Context, m *metadata, key metaKey, load func() (T
 	return v, nil
 }
 
+// byCode is cached for what has a UID besides the word that a flow has for it: it
+// is then known by either, and read once.
+func byCode[T any](ctx context.Context, m *metadata, what, ref string, id func(T) string, load func() (T, error)) (T, error) {
+	v, err := cached(ctx, m, metaKey{what, ref}, load)
+	if err != nil || id(v) == ref {
+		return v, err
+	}
+	return cached(ctx, m, metaKey{what, id(v)}, func() (T, error) { return v, nil })
+}
+
 // get reads and decodes one resource, with the ETag of the last time. Where it
 // is not there it gives errUnknown.
 func (m *metadata) get(ctx context.Context, do call.Doer, about string, r call.Request, into any) error {

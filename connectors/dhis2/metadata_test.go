@@ -309,8 +309,14 @@ func FuzzMetadata(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		s := opened(t, map[string]string{"version": ""})
 		n := 0
-		answers := doer(func(call.Request) call.Answer {
-			if n++; n > 30 { // a pager that never ends
+		answers := doer(func(r call.Request) call.Answer {
+			n++
+			switch {
+			case r.Path == "/system/info":
+				return call.Answer{Status: 200, Body: []byte(`{"version":"2.42.1","calendar":"iso8601"}`)}
+			case r.Path == "/me":
+				return call.Answer{Status: 200, Body: []byte(`{"username":"kiungo","organisationUnits":[{"id":"DiszpKrYNg8"}]}`)}
+			case n > 30: // a pager that never ends
 				return call.Answer{Status: 200, Body: []byte(`{}`)}
 			}
 			return call.Answer{Status: 200, Body: body}

@@ -240,27 +240,27 @@ func (u *Me) units() []Named {
 const (
 	elementFields = "id,code,displayName,valueType,zeroIsSignificant,aggregationType,optionSet[id],categoryCombo[id]"
 	dataSetFields = "id,code,displayName,version,periodType,openFuturePeriods,expiryDays,access[data],categoryCombo[id,isDefault]," +
-		"dataSetElements[dataElement[" + elementFields + "],categoryCombo[id]],organisationUnits[id,code,displayName]"
+		"dataSetElements[dataElement[" + elementFields + "],categoryCombo[id]],organisationUnits[id]"
 	comboFields   = "id,code,name,categories[id,code,name,categoryOptions[id,code,name]],categoryOptionCombos[id,code,name,categoryOptions[id,code,name]]"
-	programFields = "id,code,displayName,version,programType,expiryDays,access[data],categoryCombo[id],organisationUnits[id,code,displayName]," +
+	programFields = "id,code,displayName,version,programType,expiryDays,access[data],categoryCombo[id],organisationUnits[id]," +
 		"programStages[id,code,displayName,programStageDataElements[compulsory,allowFutureDate,dataElement[" + elementFields + "]]]"
 	unitFields = "id,code,displayName,path,level,openingDate,closedDate"
 )
 
 func (m *metadata) dataSet(ctx context.Context, do call.Doer, ref string) (*DataSet, error) {
-	return cached(ctx, m, metaKey{"data set", ref}, func() (*DataSet, error) {
+	return byCode(ctx, m, "data set", ref, func(v *DataSet) string { return v.ID }, func() (*DataSet, error) {
 		return one[DataSet](ctx, m, do, "read data set", "dataSets", ref, dataSetFields)
 	})
 }
 
 func (m *metadata) program(ctx context.Context, do call.Doer, ref string) (*Program, error) {
-	return cached(ctx, m, metaKey{"program", ref}, func() (*Program, error) {
+	return byCode(ctx, m, "program", ref, func(v *Program) string { return v.ID }, func() (*Program, error) {
 		return one[Program](ctx, m, do, "read program", "programs", ref, programFields)
 	})
 }
 
 func (m *metadata) unit(ctx context.Context, do call.Doer, ref string) (*OrgUnit, error) {
-	return cached(ctx, m, metaKey{"org unit", ref}, func() (*OrgUnit, error) {
+	return byCode(ctx, m, "org unit", ref, func(v *OrgUnit) string { return v.ID }, func() (*OrgUnit, error) {
 		return one[OrgUnit](ctx, m, do, "read organisation unit", "organisationUnits", ref, unitFields)
 	})
 }
@@ -312,6 +312,10 @@ func (m *metadata) info(ctx context.Context, do call.Doer) (*Info, error) {
 		in := &Info{}
 		if err := json.Unmarshal(a.Body, in); err != nil {
 			return nil, fmt.Errorf("read version and calendar: %w", err)
+		}
+		if want := m.sys.database; want != "" && in.SystemID != want {
+			// What was written is not in it, and what is in it was not meant.
+			return nil, m.sys.refused("read version and calendar", "this is another database than the option database names: its systemId is %q", in.SystemID)
 		}
 		return in, nil
 	})

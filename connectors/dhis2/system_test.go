@@ -3,6 +3,8 @@ package dhis2
 import (
 	"context"
 	"errors"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -126,6 +128,31 @@ func TestAnAnswerThatIsTooLargeIsATransportError(t *testing.T) {
 	stop()
 	if _, err := s.Send(ctx, read("/me")); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestAnotherDatabaseBehindTheSameAddressIsRefused(t *testing.T) {
+	r := newRig(t, "")
+	r.sys.database = "eed3d451-4ff5-4193-b951-ffcc68954299"
+	if _, err := r.sys.meta.info(t.Context(), r); err != nil {
+		t.Error(err)
+	}
+	r = newRig(t, `{"systemId":"00000000-4ff5-4193-b951-ffcc68954299"}`)
+	r.sys.database = "eed3d451-4ff5-4193-b951-ffcc68954299"
+	if _, _, err := r.sys.Kind("DataValueSet").Canon(t.Context(), r, monthOf(row(deaths, "", 1))); call.ClassOf(err) != call.Refusal || !strings.Contains(err.Error(), "another database") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestAServerWithAWrongCertificateIsDown(t *testing.T) {
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s := opened(t, map[string]string{"url": server.URL})
+	r := sent(t, valuesPath, "")
+	_, err := s.Send(t.Context(), r)
+	if v := s.Classify(r, call.Answer{}, err); v.Class != call.RetryLater || !v.Down || !strings.Contains(v.Reason, "certificate") {
+		t.Errorf("%+v (%v)", v, err)
 	}
 }
 

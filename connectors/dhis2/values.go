@@ -53,6 +53,7 @@ type wireValue struct {
 	Value       string `json:"value"`
 	Comment     string `json:"comment,omitempty"`
 	Followup    bool   `json:"followup,omitempty"`
+	FollowUp    bool   `json:"followUp,omitempty"` // its name in 2.43
 	Deleted     bool   `json:"deleted,omitempty"`
 }
 
@@ -171,6 +172,8 @@ func decodeValues(a call.Answer, attribute string) (map[string]wireValue, error)
 			continue
 		}
 		row := v.wireValue
+		row.Followup = row.Followup || row.FollowUp
+		row.FollowUp = row.Followup
 		row.Value, _ = text(v.Value)
 		out[cell(v.DataElement, v.Combo)] = row
 	}

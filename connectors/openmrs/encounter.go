@@ -263,6 +263,10 @@ func (k *encounterKind) Canon(ctx context.Context, do call.Doer, wanted map[stri
 		case "form":
 			err = c.lookup(name, "form", v, func(ref string) (string, error) { return k.meta.formUUID(ctx, do, ref) })
 		case "provider":
+			if ref, ok := v.(record.Ref); ok { // of a record that the flow finds or makes
+				c.ref(name, "openmrs/Provider", ref)
+				break
+			}
 			err = c.lookup(name, "provider", providerRef(v), func(ref string) (string, error) { return k.meta.providerUUID(ctx, do, ref) })
 		case "role":
 			err = c.lookup(name, "encounter role", v, func(ref string) (string, error) {

@@ -24,6 +24,11 @@ const (
 	mostTries = 3
 )
 
+var (
+	_ connector.Poller     = (*System)(nil)
+	_ connector.Surrounder = (*System)(nil)
+)
+
 // Streams lists the feeds and the sweep that are switched on.
 func (s *System) Streams() []connector.Stream {
 	var out []connector.Stream

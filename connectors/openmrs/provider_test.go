@@ -49,7 +49,11 @@ func TestOnlyWhatDiffersOfAProviderIsWrittenAndUndone(t *testing.T) {
 		t.Fatalf("calls: %s", names(calls))
 	}
 	r.roundTrip(calls)
-	r.roundTrip(r.plan("Provider", newProvider, same, worker(), func(c *connector.Change) { c.Remove, c.Write = true, nil }, func(c *connector.Change) {}))
+	gone, err := r.sys.Kind("Provider").Calls(t.Context(), r, connector.Change{Record: "provider", ID: newProvider, Remove: true, Reason: "kiungo delivery 7", Found: &connector.Found{ID: newProvider}})
+	if err != nil || names(gone) != "provider.retire" {
+		t.Fatalf("%s %v", names(gone), err)
+	}
+	r.roundTrip(gone)
 }
 
 func TestAProviderIsFoundExactly(t *testing.T) {
@@ -96,4 +100,17 @@ func TestWhatAProviderLacksIsSaidBeforeAnythingIsSent(t *testing.T) {
 	if err != nil || len(problems) != 4 {
 		t.Errorf("%v %v", problems, err)
 	}
+}
+
+func TestAnEncounterTakesTheProviderThatItsFlowMakes(t *testing.T) {
+	r := newRig(t, "", people)
+	want := encounterWanted()
+	want["provider"] = record.Ref{Record: "worker", Kind: "openmrs/Provider", ID: newProvider, New: true}
+	if f := r.canon("Encounter", want); f["provider"] != newProvider {
+		t.Errorf("%v", f["provider"])
+	}
+	for _, c := range r.plan("Provider", newProvider, connector.Query{}, worker()) {
+		r.apply(c)
+	}
+	r.roundTrip(r.plan("Encounter", newEncounter, connector.Query{}, want))
 }

@@ -26,8 +26,8 @@ type reportCursor struct {
 	Request string    `json:"request,omitempty"`
 	// Ready: the request has been rendered.
 	Ready bool `json:"ready,omitempty"`
-	// Row and At are how many rows were given, and where the next one is in the
-	// spool; Rows and Hash the whole of what they are from.
+	// Row and At are how many rows were given, and where the next one is in its
+	// section of the spool; Rows and Hash the whole of what they are from.
 	Row  int    `json:"row,omitempty"`
 	At   int64  `json:"at,omitempty"`
 	Rows int    `json:"rows,omitempty"`
@@ -91,12 +91,9 @@ func (s *System) cut(p *spool, src *source, from *chosen, c reportCursor) (conne
 	if err != nil {
 		return connector.Page{}, err
 	}
-	if c.Row == 0 {
-		c.At = from.from
-	}
 	c.Rows, c.Hash = from.rows, from.hash()
 	var page connector.Page
-	in, size := p.at(c.At), 0
+	in, size := p.at(from.from+c.At), 0
 	for c.Row < from.rows && len(page.Messages) < pageRows && size < pageBytes {
 		b, err := spoolLine(in)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -154,6 +155,27 @@ func TestARunBeginsAgainIfTheReportFetchedAgainIsAnother(t *testing.T) {
 				t.Error("a row that did not change has another version")
 			}
 		})
+	}
+}
+
+// TestAnotherDataSetMayChangeBetweenPages: only the one that is read counts.
+func TestAnotherDataSetMayChangeBetweenPages(t *testing.T) {
+	seed := func(first int) string {
+		return fmt.Sprintf(`{"reports":[{"uuid":"%s","name":"P","dataSets":[{"uuid":"%s","name":"first","generate":%d},{"uuid":"%s","name":"second","generate":700}]}]}`, report1, dataSet1, first, design1)
+	}
+	r := newRig(t, "", seed(3))
+	run := aRun()
+	run.Keys["dataset"] = "second"
+	all, pages := r.pages(run, func(page int) {
+		if page == 1 {
+			r.restart()
+			if err := r.sim.Seed([]byte(seed(77))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	if len(all) != 700 || pages != 2 || !strings.HasSuffix(all[699].Doc, "000700") {
+		t.Errorf("%d rows on %d pages, last %s", len(all), pages, all[len(all)-1].Doc)
 	}
 }
 
@@ -498,6 +520,28 @@ func TestARequestWhoseAnswerWasLostIsFoundAgain(t *testing.T) {
 		}
 		if lost != 1 || r.sim.Evaluations(report1) != 1 {
 			t.Errorf("%d lost, %d evaluations", lost, r.sim.Evaluations(report1))
+		}
+	})
+}
+
+// TestAPurgedReportRequestIsMadeAgain: the module removes them after three days.
+func TestAPurgedReportRequestIsMadeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, "", generate(700, 0, slowReport))
+		purged := false
+		all, _ := r.pages(viaRequest(), func(int) {
+			done := slices.ContainsFunc(r.log, func(l string) bool { return strings.Contains(l, "downloadReport") })
+			if !done || purged {
+				return
+			}
+			purged = true
+			r.restart()
+			if _, err := r.do(t.Context(), "purge", call.Request{Method: "DELETE", Path: "/reportingrest/reportRequest/00000000-7e90-4000-8000-000000000001"}); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if len(all) != 1200 || r.sim.Evaluations(report1) != 2 || all[0].Doc != all[500].Doc {
+			t.Errorf("%d rows, %d evaluations", len(all), r.sim.Evaluations(report1))
 		}
 	})
 }

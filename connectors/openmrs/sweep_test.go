@@ -9,13 +9,10 @@ import (
 	"github.com/kiungo-health/kiungo/internal/simulate"
 )
 
-// sweepRig has Jane and John in the patient feed, a first round begun long ago
-// and nothing since.
-func sweepRig(t *testing.T, settings ...string) (*feedRig, *time.Duration) {
+// sweepRig has Jane and John in the patient feed.
+func sweepRig(t *testing.T, settings ...string) *feedRig {
 	t.Helper()
-	r := newFeedRig(t, bahmniFeed, people, append([]string{"feeds=patient", "sweep=patient,encounter", "sweep_every=24h"}, settings...)...)
-	later := new(time.Duration)
-	return r, later
+	return newFeedRig(t, bahmniFeed, people, append([]string{"feeds=patient", "sweep=patient,encounter", "sweep_every=24h"}, settings...)...)
 }
 
 // round sweeps until the round rests.
@@ -54,7 +51,7 @@ func docs(messages []connector.Incoming) string {
 }
 
 func TestTheSweepBeginsNowAndThenComesEverySweepEvery(t *testing.T) {
-	r, _ := sweepRig(t)
+	r := sweepRig(t)
 	if got, _ := r.round(); len(got) != 0 {
 		t.Errorf("history was sent: %s", docs(got))
 	}
@@ -67,7 +64,7 @@ func TestTheSweepBeginsNowAndThenComesEverySweepEvery(t *testing.T) {
 
 // every is a rig whose rounds follow one another at once.
 func every(t *testing.T) *feedRig {
-	r, _ := sweepRig(t, "sweep_every=0s")
+	r := sweepRig(t, "sweep_every=0s")
 	r.round()
 	return r
 }
@@ -75,11 +72,6 @@ func every(t *testing.T) *feedRig {
 // What Bahmni's module does not announce (sim/feed_publish.go).
 func TestTheSweepFindsWhatNoFeedAnnounces(t *testing.T) {
 	nameOf := func(r *feedRig) string {
-		p, err := r.sys.showPatient(t.Context(), r, jane)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = p
 		a, err := r.Do(t.Context(), "read names", read("/person/"+jane+"/name"))
 		if err != nil {
 			t.Fatal(err)
@@ -103,14 +95,13 @@ func TestTheSweepFindsWhatNoFeedAnnounces(t *testing.T) {
 		r := every(t)
 		before, _ := r.round() // the overlap: what the seed wrote just now
 		r.quietly("patient")
-		time0 := len(before)
 		c.do(r)
 		if got := r.quietly("patient"); len(got) != 0 {
 			t.Fatalf("%s: the feed announces it", name)
 		}
 		got, alarms := r.round()
 		fresh := newOnes(before, got)
-		if docs(fresh) != c.want || len(alarms) != 0 || time0 == 0 {
+		if docs(fresh) != c.want || len(alarms) != 0 || len(before) != 2 {
 			t.Errorf("%s: found %q, want %q; alarms %q", name, docs(fresh), c.want, alarms)
 		}
 	}
@@ -157,19 +148,29 @@ func TestTheSweepFindsChangesInsideAnEncounter(t *testing.T) {
 }
 
 func TestTheSweepLeavesOutWhatIsOlderThanTheRoundBefore(t *testing.T) {
-	r, _ := sweepRig(t)
-	r.round()
-	later := 26 * time.Hour
-	r.sys.now = func() time.Time { return time.Now().Add(later) }
-	r.answer = nil
-	// The server's clock is what counts; here it is ours, so that the simulator's
-	// times lie 26 hours back: before the floor of the round after next.
-	r.sys.skew = 0
-	r.position["sweep"] = []byte(`{"round":1,"resting":true,"started":"` + time.Now().Add(2*time.Hour).UTC().Format(time.RFC3339) + `"}`)
-	r.sys.feeds.sweepEvery = 0
-	later = 3 * time.Hour
-	if got, _ := r.round(); len(got) != 0 {
-		t.Errorf("given %s", docs(got))
+	for name, c := range map[string]struct {
+		before time.Duration // the round before began so long from now
+		want   int
+	}{"within the overlap": {30 * time.Minute, 2}, "older": {90 * time.Minute, 0}} {
+		r := newFeedRig(t, bahmniFeed, people, "feeds=patient", "sweep=patient")
+		began := time.Now().Add(c.before).UTC()
+		r.position["sweep"] = []byte(`{"round":1,"resting":true,"started":"` + began.Format(time.RFC3339) + `"}`)
+		r.sys.now = func() time.Time { return began.Add(25 * time.Hour) }
+		if got, _ := r.round(); len(got) != c.want {
+			t.Errorf("%s: given %q", name, docs(got))
+		}
+	}
+}
+
+// The feed announces the winner only.
+func TestTheSweepFindsWhoWasMergedAway(t *testing.T) {
+	r := every(t)
+	before, _ := r.round()
+	r.seed(`{"merges":[{"preferred":"` + jane + `","notPreferred":["` + john + `"]}]}`)
+	after, _ := r.round()
+	got := docs(newOnes(before, after))
+	if !strings.Contains(got, "patient/"+john+" withdrawn") || !strings.Contains(got, "patient/"+jane) {
+		t.Errorf("found %q", got)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kiungo-health/kiungo/internal/desk"
 	"github.com/kiungo-health/kiungo/internal/ledger"
 )
 
@@ -27,12 +28,17 @@ type Service interface {
 	Counts(ctx context.Context) ([]ledger.Count, error)
 	Retry(ctx context.Context, id int64, who, note string) error
 	Skip(ctx context.Context, id int64, who, note string) error
+	Desk
 }
 
 // Local serves from a ledger of this process; Ring wakes its lanes.
 type Local struct {
 	Ledger ledger.Ledger
 	Ring   func(lanes ...int64)
+	// Of a running server or an opened site; nil elsewhere.
+	Learned func(ledger.Lesson)
+	Plan    desk.Planner
+	Lists   func(ctx context.Context, flow, system, period string) (int, error)
 }
 
 // Deliveries lists deliveries, newest first.
@@ -102,6 +108,7 @@ type decision struct {
 
 func handler(s Service) http.Handler {
 	mux := http.NewServeMux()
+	handleDesk(mux, s)
 	mux.HandleFunc("POST /deliveries", func(w http.ResponseWriter, r *http.Request) {
 		var f ledger.Filter
 		if err := json.NewDecoder(r.Body).Decode(&f); err != nil {

@@ -1,16 +1,43 @@
 package flow
 
 import (
+	"strings"
+
 	"github.com/kiungo-health/kiungo/internal/people"
 )
 
-// profile reads how people are matched: the name of a shipped profile.
+// profile reads how people are matched: the name of a shipped profile, or a
+// mapping of what differs from it.
 func (r *reader) profile(i *Integration, n *node) {
-	i.People.Match = r.text(n)
-	if i.People.Match != "standard" {
-		r.errorf(n, CodeValue, "there is no matching profile %q; write standard, or a profile of your own", i.People.Match)
+	p, err := people.ParseProfile(map[string]any{"match": plainYAML(n)})
+	if err != nil {
+		for _, line := range strings.Split(err.Error(), "\n") {
+			r.errorf(n, CodeValue, "%s", line)
+		}
 		return
 	}
-	p := people.Standard().Ready()
-	i.People.Profile = &p
+	ready := p.Ready()
+	i.People.Match, i.People.Profile = ready.Name, &ready
+}
+
+// plainYAML gives a node as maps, lists and text; numbers and yes or no are
+// text as they were written.
+func plainYAML(n *node) any {
+	switch n.kind {
+	case mapNode:
+		out := make(map[string]any, len(n.pairs))
+		for _, p := range n.pairs {
+			out[p.key.text] = plainYAML(p.value)
+		}
+		return out
+	case listNode:
+		out := make([]any, len(n.items))
+		for i, item := range n.items {
+			out[i] = plainYAML(item)
+		}
+		return out
+	case nullNode:
+		return nil
+	}
+	return n.text
 }

@@ -29,7 +29,7 @@ func Reference(reg connector.Registry) []byte {
 		{"find", "Besides these words, the criteria of the kind, below.", findKeys},
 		{"integration.yaml", "", integrationKeys},
 		{"A value under site:", "", siteValueKeys},
-		{"people", "", peopleKeys},
+		{"people", "A profile of the site's own stands under match as a mapping; see *How people are matched*.", peopleKeys},
 		{"site.yaml", "Rows for an integration's tables stand in `tables/INTEGRATION/TABLE.csv` beside it.", siteKeys},
 		{"A system", "", systemKeys},
 		{"An integration of the site", "", useKeys},

@@ -241,6 +241,29 @@ func (f *Flow) systemsOf(r *Run) []string {
 	return slices.Sorted(maps.Keys(out))
 }
 
+// serverName is the name of the system that a message is from, with the place
+// that it serves.
+const serverName = "server"
+
+func serverValue(system string, said any, site *Site) map[string]any {
+	out := map[string]any{}
+	if m, ok := said.(map[string]any); ok {
+		maps.Copy(out, m)
+	}
+	out["name"] = system
+	if site != nil && site.Systems[system] != nil {
+		places := make([]any, len(site.Systems[system].Places))
+		for i, p := range site.Systems[system].Places {
+			places[i] = p
+		}
+		out["places"] = places
+		if len(places) > 0 && absent(out["place"]) {
+			out["place"] = places[0]
+		}
+	}
+	return out
+}
+
 // start makes a Run with what the message says.
 func (f *Flow) start(m *connector.Message, content any, source int) *Run {
 	s := f.From[source]
@@ -259,6 +282,9 @@ func (f *Flow) start(m *connector.Message, content any, source int) *Run {
 	for _, n := range s.Message.Names {
 		if v, ok := doc[n.Name]; ok {
 			r.env[n.Name] = v
+		}
+		if n.Name == serverName {
+			r.env[n.Name] = serverValue(m.System, r.env[n.Name], f.integ.site)
 		}
 	}
 	return r

@@ -93,7 +93,7 @@ func normalIdentifier(rule *IdentifierRule, value string) string {
 	if rule == nil {
 		return ""
 	}
-	v := strings.ToUpper(fold(value))
+	v := strings.ToUpper(foldAll(value))
 	if rule.IgnoreZeros {
 		v = strings.TrimLeft(v, "0")
 	}
@@ -249,7 +249,7 @@ func identifier(a, b *typed) graded {
 				g.grade, g.weight = Same, a.rule.Same
 				return g
 			}
-			if min(len(p), len(q)) >= 5 && Damerau(p, q) == 1 {
+			if min(len(p), len(q)) >= 5 && max(len(p), len(q)) <= longest && Damerau(p, q) == 1 {
 				g.grade, g.weight = Alike, a.rule.Alike
 			}
 		}

@@ -11,7 +11,23 @@ import (
 // "Ng'ang'a", "Ng’ang’a" and "Nganga", or "Hélène" and "Helene", are the same.
 // Letters that have no decomposition are spelt out (ø, ß, æ, œ, đ, ł). Whatever
 // is neither letter nor digit is left out.
+//
+// Only the first hundred letters count: no name is longer, and words are
+// compared letter by letter.
 func fold(s string) string {
+	n := 0
+	for i := range s {
+		if n++; n > longest {
+			s = s[:i]
+			break
+		}
+	}
+	return foldAll(s)
+}
+
+const longest = 100
+
+func foldAll(s string) string {
 	var b strings.Builder
 	b.Grow(len(s))
 	for _, r := range decomposed(s) {

@@ -155,6 +155,28 @@ func (f finder) score(a, b map[string]string) float64 {
 	return math.Round(sum*1e6) / 1e6
 }
 
+// TestTheProfileOfTheManualIsTheFinders: the text of MOTECH.md.
+func TestTheProfileOfTheManualIsTheFinders(t *testing.T) {
+	want, _, _ := motech(t)
+	got, err := parse(t, `
+match:
+  definite: 1
+  near: 1
+  margin: 66.7 %
+  clues:
+    given name: {same: 0.45, alike: 0.45, errors in a letter: 0.2}
+    family name: {same: 0.45}
+    birth date: {same: 0.2, close: 0.2, days: 364}
+    'other: address_2': {same: 0.2}
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := same(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // TestTotalsAndChoicesAreTheFindersWhereItIsRight: over people whose names are
 // written in one way and complete. Where the choice is another, a rule that the
 // finder lacks says why.

@@ -31,7 +31,7 @@ func TestPartsOfNamesAreGraded(t *testing.T) {
 		{"Mureithi", "Muriithi", Alike}, {"Hassan", "Hussein", Sounds}, {"Muroki", "Mureka", Sounds},
 		{"Rakoto", "Rakotomalala", Shortened}, {"Muhammadi", "Muham", Shortened},
 		{"Wanjiku", "W", Initial}, {"W.", "Wanjiku", Initial},
-		{"Otieno", "Atieno", Different}, {"Ochieng", "Achieng", Different}, {"Juma", "Jane", Different}, {"Ali", "Ani", Different}, {"Kamau", "Kemei", Different},
+		{"Otieno", "Atieno", Different}, {"Ochieng", "Achieng", Different}, {"Juma", "Jane", Different}, {"Wanjiku", "Wanjiru", Different}, {"Jean", "Joan", Sounds}, {"Jane", "Jans", Alike}, {"Ali", "Ani", Different}, {"Kamau", "Kemei", Different},
 	} {
 		for _, swap := range []bool{false, true} {
 			a, b := c.a, c.b

@@ -215,15 +215,15 @@ func (r *reader) clue(path string, v any, c *Clue, allowed []Grade) {
 				r.problem(at, "is 1 or more: any two words would be alike")
 			}
 		case key == settingDays:
-			c.Days = r.whole64(at, v)
+			c.Days = r.integer(at, v)
 		case key == settingYears:
-			c.Years = r.whole64(at, v)
+			c.Years = r.integer(at, v)
 		}
 	}
 }
 
-// whole64 is a whole number up to a lifetime's days.
-func (r *reader) whole64(path string, v any) int {
+// integer is a whole number up to a lifetime's days.
+func (r *reader) integer(path string, v any) int {
 	n := r.positive(path, v)
 	if n != math.Trunc(n) || n > 50_000 {
 		r.problem(path, "is not a whole number up to 50000")
@@ -287,11 +287,18 @@ func (r *reader) rule(path string, v any, rule *IdentifierRule) {
 			r.problem(at, "is not a key of an identifier; there are same, alike, different, unique, several, ignore leading zeros")
 		}
 	}
-	if yes, given := m["several"]; given && yes == any(true) {
-		if _, both := m["unique"]; both && rule.Unique {
-			r.problem(path, "is unique and several at once")
-		}
+	if !rule.Several || !rule.Unique {
+		return
+	}
+	_, several := m["several"]
+	_, unique := m["unique"]
+	switch {
+	case several && unique:
+		r.problem(path, "is unique and several at once")
+	case several:
 		rule.Unique = false
+	default:
+		rule.Several = false
 	}
 }
 

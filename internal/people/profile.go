@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Names of the clues. A clue on one of Person.Others is "other: " and its name.
@@ -113,6 +114,11 @@ var (
 	veryCommon = strings.Fields("otieno achieng odhiambo atieno onyango ouma wanjiku kamau mwangi njoroge wanjiru juma mohamed abdi ali hassan mary john joseph jean marie rakoto rasoa maria jose")
 	common     = strings.Fields("akinyi ochieng omondi adhiambo awuor owino okoth oduor wambui nyambura njeri wangari maina kariuki kimani cheruiyot kiprono chebet jepkosgei wafula wekesa nekesa barasa mutua musyoka muthoni nzioka halima amina fatuma ahmed omar ibrahim abdullahi salim peter james daniel david paul samuel grace jane esther ruth elizabeth margaret rose faith mercy sarah anna joyce rabe randria rasoanaivo razafy andria hery jeanne joao manuel antonio francisco ana")
 )
+
+// commonly are the frequent names, folded.
+var commonly = sync.OnceValue(func() map[string]bool {
+	return setOf(strings.Join(append(slices.Clone(veryCommon), common...), " "))
+})
 
 // CommonNames counts the names of a register and gives those for VeryCommon
 // (one in fifty people or more) and Common (one in two hundred or more).

@@ -40,14 +40,10 @@ var respelling = strings.NewReplacer(
 	"ou", "u", "oo", "u", "w", "u", "ee", "i", "ea", "i", "ie", "i", "ey", "i", "ay", "e", "ai", "e", "ei", "e", "y", "i", "x", "ks",
 )
 
-// sound is what is left of a word as it is heard across a counter: its first
-// letter and its consonants, with those made one that one language hears as two
-// (l and r, z and s, ch, sh and s, j and g, v and f). Otieno and Atieno differ by their
-// first letter, and that is a man and a woman: the first vowel stays.
-func sound(w string) string {
-	return soundOf(respelt(w))
-}
-
+// soundOf is what is left of a respelt word as it is heard across a counter: its
+// first letter and its consonants, with those made one that one language hears
+// as two (l and r; z, s, sh and ch; j and g; v and f). Otieno and Atieno differ
+// by their first letter, and that is a man and a woman: the first vowel stays.
 func soundOf(respelt string) string {
 	var b strings.Builder
 	var last rune

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -266,7 +267,8 @@ func (s *Sim) changes(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, map[string]any{"results": results, "last_seq": sequence(last), "pending": pending})
 }
 
-// find serves a part of Mango: equality, $eq and $in, by dotted names.
+// find serves a part of Mango: equality, $eq, $in, $regex and $exists by dotted
+// names, and $or.
 func (s *Sim) find(w http.ResponseWriter, r *http.Request) {
 	body, ok := object(w, r)
 	if !ok {
@@ -307,6 +309,13 @@ func (s *Sim) find(w http.ResponseWriter, r *http.Request) {
 
 func matches(doc, selector map[string]any) bool {
 	for name, want := range selector {
+		if name == "$or" {
+			list, _ := want.([]any)
+			if !slices.ContainsFunc(list, func(x any) bool { m, ok := x.(map[string]any); return ok && matches(doc, m) }) {
+				return false
+			}
+			continue
+		}
 		var v any = doc
 		for _, part := range strings.Split(name, ".") {
 			m, _ := v.(map[string]any)
@@ -317,15 +326,29 @@ func matches(doc, selector map[string]any) bool {
 			op = map[string]any{"$eq": want}
 		}
 		for kind, arg := range op {
-			list, _ := arg.([]any)
-			switch {
-			case kind == "$eq" && !same(v, arg), kind == "$in" && !slices.ContainsFunc(list, func(x any) bool { return same(v, x) }),
-				kind != "$eq" && kind != "$in":
+			if !holds(kind, v, arg) {
 				return false
 			}
 		}
 	}
 	return true
+}
+
+func holds(kind string, v, arg any) bool {
+	switch kind {
+	case "$eq":
+		return same(v, arg)
+	case "$in":
+		list, _ := arg.([]any)
+		return slices.ContainsFunc(list, func(x any) bool { return same(v, x) })
+	case "$exists":
+		return (v != nil) == (arg == true)
+	case "$regex":
+		s, isText := v.(string)
+		re, err := regexp.Compile(text(arg))
+		return isText && err == nil && re.MatchString(s)
+	}
+	return false
 }
 
 func same(a, b any) bool {

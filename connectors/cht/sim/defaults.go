@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// Ids of the default seed. The data set, data elements and combinations are those
-// of CHT's documentation and of the DHIS2 demonstration database; the org units
-// are facilities there.
+// Ids of the default seed: those of the national set-up of the DHIS2 simulator
+// (connectors/dhis2/sim), so that the two fit together.
 const (
-	DataSet        = "VMuFODsyWaO"
-	Births         = "kB0ZBFisE0e"
-	Deliveries     = "e22tIwy1nKR"
-	DefaultCombo   = "HllvX50cXC0"
-	AntenatalFirst = "fbfJHSPpUQD"
-	Fixed          = "pq2XI5kz2BY"
-	Outreach       = "PT59n8BQbqM"
-	MigosiUnit     = "DiszpKrYNg8"
-	AheroUnit      = "g8upMTyEZGZ"
+	DataSet      = "ImDsMonth01" // IMCI_MONTHLY
+	MonthlySet   = "LbDsMonth10" // CHW_MONTHLY
+	Fever        = "ImDeFever01"
+	Diarrhoea    = "ImDeDiarr04"
+	Infants      = "ImCoc000001" // 2-11 months
+	Children     = "ImCoc000002" // 12-59 months
+	Households   = "ChDeHouse01"
+	Deaths       = "ChDeDeath03"
+	NyangomaUnit = "OuVilBon001"
+	UsiguUnit    = "OuVilUya001"
 )
 
 // place and person of the default seed.
@@ -32,7 +32,7 @@ var centres = []struct {
 	number     int
 	name, unit string
 	supervisor int
-}{{11, "Migosi Health Centre", MigosiUnit, 31}, {12, "Ahero Health Centre", AheroUnit, 32}}
+}{{11, "Nyangoma community unit", NyangomaUnit, 31}, {12, "Usigu community unit", UsiguUnit, 32}}
 
 var staff = []seeded{
 	{number: 31, name: "Grace Wanjiru", user: "grace", role: "chw_supervisor", centre: 11},
@@ -48,7 +48,7 @@ var staff = []seeded{
 const county = 1
 
 // ContactID is the id of a place or person of the default seed: 1 the county, 11
-// and 12 health centres, 21 to 26 CHW areas, 31 and 32 supervisors, 41 to 46 CHWs.
+// and 12 community units, 21 to 26 CHW areas, 31 and 32 supervisors, 41 to 46 CHWs.
 func ContactID(number int) string { return fmt.Sprintf("5a1e0000-0000-4000-8000-%012d", number) }
 
 // ref is a reference to a contact, with what is above it.
@@ -64,19 +64,21 @@ func ref(numbers ...int) map[string]any {
 	return out
 }
 
-// DefaultSeed is a county with two health centres that are org units in DHIS2,
+// DefaultSeed is a county with two community units that are org units in DHIS2,
 // each with a supervisor and three CHWs in areas of their own, and the targets of
 // the three months up to and with last.
 //
-// Two targets share a data element with different category option combinations.
-// In the last month Rose Adhiambo (Ahero) has not synced at all, and David Ochieng
-// (Ahero) last on the 25th; Migosi is complete. The officer, with password
-// Officer-123, may download the export.
+// The targets of fever and of diarrhoea come by age: two share a data element
+// each, with different category option combinations. Those of households and
+// deaths are of another data set, pregnancies of none. In the last month Rose
+// Adhiambo (Usigu) has not synced at all, and David Ochieng (Usigu) last on the
+// 25th; Nyangoma is complete. The officer, with password Officer-123, may download
+// the export.
 func DefaultSeed(last time.Time) []byte {
-	docs := []map[string]any{contactDoc(county, "district_hospital", "Kisumu County", nil)}
+	docs := []map[string]any{contactDoc(county, "district_hospital", "Siaya County", nil)}
 	for _, c := range centres {
 		d := contactDoc(c.number, "health_center", c.name, ref(county))
-		d["dhis"] = map[string]any{"orgUnit": c.unit, "dataSet": DataSet}
+		d["dhis"] = map[string]any{"orgUnit": c.unit}
 		d["contact"] = ref(c.supervisor, c.number, county)
 		docs = append(docs, d)
 	}
@@ -126,13 +128,15 @@ func dhisSettings() map[string]any {
 		map[string]any{"id": "person", "parents": []any{"district_hospital", "health_center", "chw_area", "clinic"}, "person": true}}
 	return map[string]any{
 		"contact_types":  kinds,
-		"dhis_data_sets": []any{map[string]any{"id": DataSet, "translation_key": "dhis.dataset.monthly.integration"}},
+		"dhis_data_sets": []any{map[string]any{"id": DataSet, "translation_key": "dhis.dataset.imci"}, map[string]any{"id": MonthlySet, "translation_key": "dhis.dataset.chw"}},
 		"tasks": map[string]any{"targets": map[string]any{"items": []any{
-			item("deaths-this-month", "count", nil),
-			item("births-this-month", "count", map[string]any{"dataElement": Births}),
-			item("facility-deliveries", "percent", map[string]any{"dataElement": Deliveries, "categoryOptionCombo": DefaultCombo, "attributeOptionCombo": DefaultCombo}),
-			item("anc-first-visit-fixed", "count", map[string]any{"dataElement": AntenatalFirst, "categoryOptionCombo": Fixed}),
-			item("anc-first-visit-outreach", "count", map[string]any{"dataElement": AntenatalFirst, "categoryOptionCombo": Outreach}),
+			item("pregnancies-this-month", "count", nil),
+			item("households-visited", "count", map[string]any{"dataElement": Households, "dataSet": MonthlySet}),
+			item("deaths-this-month", "count", map[string]any{"dataElement": Deaths, "dataSet": MonthlySet}),
+			item("fever-2-11-months", "count", map[string]any{"dataElement": Fever, "categoryOptionCombo": Infants, "dataSet": DataSet}),
+			item("fever-12-59-months", "count", map[string]any{"dataElement": Fever, "categoryOptionCombo": Children, "dataSet": DataSet}),
+			item("diarrhoea-2-11-months", "percent", map[string]any{"dataElement": Diarrhoea, "categoryOptionCombo": Infants, "dataSet": DataSet}),
+			item("diarrhoea-12-59-months", "percent", map[string]any{"dataElement": Diarrhoea, "categoryOptionCombo": Children, "dataSet": DataSet}),
 		}}},
 	}
 }
@@ -152,11 +156,13 @@ func defaultTargets(last time.Time) []map[string]any {
 			}
 			n := p.number + int(first.Month())
 			docs = append(docs, targetDoc(p.user, ContactID(p.number), first.Format("2006-01"), at, []Count{
+				{ID: "pregnancies-this-month", Total: n % 3, Pass: n % 3},
+				{ID: "households-visited", Total: 10 + n%7, Pass: 10 + n%7},
 				{ID: "deaths-this-month", Total: n % 2},
-				{ID: "births-this-month", Total: 1 + n%4, Pass: 1 + n%4},
-				{ID: "facility-deliveries", Total: 1 + n%4, Pass: n % 2, Percent: true},
-				{ID: "anc-first-visit-fixed", Total: n % 5, Pass: n % 5},
-				{ID: "anc-first-visit-outreach", Total: 2 + n%3, Pass: 2 + n%3},
+				{ID: "fever-2-11-months", Total: 1 + n%4, Pass: 1 + n%4},
+				{ID: "fever-12-59-months", Total: n % 5, Pass: n % 5},
+				{ID: "diarrhoea-2-11-months", Total: 2 + n%3, Pass: n % 2, Percent: true},
+				{ID: "diarrhoea-12-59-months", Total: 1 + n%2, Pass: n % 2, Percent: true},
 			}))
 		}
 	}

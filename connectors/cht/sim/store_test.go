@@ -147,7 +147,7 @@ func TestStateForgetsRevisionsOnly(t *testing.T) {
 	if err != nil || string(x) != string(y) {
 		t.Fatalf("states of the same content differ: %v", err)
 	}
-	if err := a.Sync("rose", "2026-10", time.Unix(0, 0), Count{ID: "births-this-month", Total: 1}); err != nil {
+	if err := a.Sync("rose", "2026-10", time.Unix(0, 0), Count{ID: "fever-2-11-months", Total: 1}); err != nil {
 		t.Fatal(err)
 	}
 	if x, err = a.State(); err != nil || string(x) == string(y) {

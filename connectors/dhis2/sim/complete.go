@@ -209,7 +209,8 @@ func (s *Server) getComplete(r *request) answer {
 	return ok(record{"completeDataSetRegistrations": out})
 }
 
-// deleteComplete is DELETE ?ds=&pe=&ou=[&multiOu=].
+// deleteComplete is DELETE ?ds=&pe=&ou=[&cc=&cp=][&multiOu=]: cc is the category
+// combo of the attributes, cp its options, by semicolon.
 func (s *Server) deleteComplete(r *request) answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -217,6 +218,16 @@ func (s *Server) deleteComplete(r *request) answer {
 	p := s.parsePeriod(r.get("pe"))
 	if u == nil || p == nil {
 		return message(http.StatusConflict, "Illegal organisation unit or period identifier")
+	}
+	aoc := s.model.fallback
+	if cc := r.get("cc"); cc != "" || r.get("cp") != "" {
+		c := s.model.combos[cc]
+		if c == nil {
+			return message(http.StatusConflict, "Illegal category combo identifier: "+cc)
+		}
+		if aoc = c.with(strings.FieldsFunc(r.get("cp"), func(r rune) bool { return r == ';' || r == ',' })); aoc == nil {
+			return message(http.StatusConflict, "Illegal category option identifiers: "+r.get("cp"))
+		}
 	}
 	units := []string{u.id}
 	if r.is("multiOu") {
@@ -238,7 +249,7 @@ func (s *Server) deleteComplete(r *request) answer {
 	}
 	for _, d := range sets {
 		for _, unit := range units {
-			delete(s.data.complete, completeKey{d.id, p.name, unit, s.model.fallback.id})
+			delete(s.data.complete, completeKey{d.id, p.name, unit, aoc.id})
 		}
 	}
 	return answer{status: http.StatusNoContent}

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"net/http"
+	"strings"
 )
 
 // job is an import that was asked for with async=true. It runs at once; who asks
@@ -11,7 +12,6 @@ type job struct {
 	id, kind string
 	user     string
 	polls    int
-	failed   string
 	summary  any
 	log      []notice
 }
@@ -34,7 +34,7 @@ func (s *Server) uid() string {
 
 // newJob keeps what a job came to. The lock must be held.
 func (s *Server) newJob(r *request, kind, started, ended, failed string, result any) *job {
-	j := &job{id: s.uid(), kind: kind, user: r.user.name, failed: failed, summary: result}
+	j := &job{id: s.uid(), kind: kind, user: r.user.name, summary: result}
 	line := func(level, text string, done bool) notice {
 		id := s.uid()
 		return notice{id, level, kind, stamp(s.now()), text, done, id}
@@ -54,12 +54,14 @@ func (s *Server) startImport(r *request, kind string, do func() *summary) answer
 	sum := do()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	failed := ""
-	var result any = sum
-	if sum.Options == nil {
-		failed, result = "Process failed: "+sum.Description[len("The import process failed: "):], nil
+	failed, ended := "", "Import done"
+	switch {
+	case sum.Options == nil:
+		failed = "Process failed: " + strings.TrimPrefix(sum.Description, "The import process failed: ")
+	case sum.Status == "ERROR" && kind == "DATAVALUE_IMPORT":
+		ended = "Import process aborted"
 	}
-	j := s.newJob(r, kind, "Process started", "Import done", failed, result)
+	j := s.newJob(r, kind, "Process started", ended, failed, sum)
 	name, response := kind+"_"+j.id, record{"responseType": "JobConfiguration", "id": j.id, "created": stamp(s.now()), "jobType": kind,
 		"relativeNotifierEndpoint": "/api/system/tasks/" + kind + "/" + j.id}
 	text := "Initiated " + name

@@ -28,15 +28,18 @@ var classes = map[string]string{"organisationUnits": "OrganisationUnit", "dataEl
 	"programStages": "ProgramStage", "dataElementGroups": "DataElementGroup", "organisationUnitGroups": "OrganisationUnitGroup",
 	"organisationUnitLevels": "OrganisationUnitLevel", "indicators": "Indicator", "attributes": "Attribute", "userGroups": "UserGroup", "userRoles": "UserRole"}
 
-// The default combo of every database of the last decade.
+// usualCOC is the default category option combo of every database of the last
+// decade; older ones have another.
+const usualCOC = "HllvX50cXC0"
+
+// The default combo, its category and its option.
 const (
 	defaultCombo    = "bjDvmb4bfuf"
-	defaultCOC      = "HllvX50cXC0"
 	defaultCategory = "GLevLNI9wkl"
 	defaultOption   = "xYerKDKCefk"
 )
 
-func newMetadata() metadata {
+func newMetadata(defaultCOC string) metadata {
 	m := metadata{}
 	for name := range classes {
 		m[name] = &collection{byID: map[string]record{}}

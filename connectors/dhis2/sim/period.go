@@ -188,6 +188,15 @@ func (s *Server) periodOf(kind string, day time.Time) *period {
 	return nil
 }
 
+// days is how long a period of a type lasts, about.
+func (s *Server) days(kind string) int {
+	p := s.periodOf(kind, isoDay(2024, 1, 15))
+	if p == nil {
+		return 366
+	}
+	return daysBetween(p.start, p.end) + 1
+}
+
 // weekNames are the weeks that may hold a day of year y.
 func weekNames(y int, letters string, most int) []string {
 	list := []string{fmt.Sprintf("%04d%s%d", y-1, letters, most-1), fmt.Sprintf("%04d%s%d", y-1, letters, most), fmt.Sprintf("%04d%s1", y+1, letters)}

@@ -70,7 +70,7 @@ func (s *Server) begin() error {
 //	users            {username, id, password, disabled, locked, twoFA, authorities, organisationUnits, userGroups}
 //	apiTokens        {key or n, username, expires, allowedIps, allowedMethods}
 //	settings         system settings by name
-//	dataValues       as they would be posted, by the clerk
+//	dataValues       as they would be posted, by the clerk, who forces locked periods
 //	events           as they would be posted to the tracker, by the clerk
 //	completeDataSetRegistrations
 //	dataApprovals, lockExceptions   {dataSet, period, organisationUnit}
@@ -82,7 +82,7 @@ func (s *Server) Seed(doc []byte) error {
 	if err := s.seedMetadata(in); err != nil {
 		return err
 	}
-	for _, part := range []struct{ key, path string }{{"dataValues", "dataValueSets"},
+	for _, part := range []struct{ key, path string }{{"dataValues", "dataValueSets?force=true"},
 		{"events", "tracker?async=false&importStrategy=CREATE_AND_UPDATE"}, {"completeDataSetRegistrations", "completeDataSetRegistrations"}} {
 		if in[part.key] == nil {
 			continue

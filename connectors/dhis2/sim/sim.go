@@ -51,6 +51,9 @@ type Options struct {
 	Settings map[string]any `json:"settings"`
 	// SystemID is the database's; another one means another database.
 	SystemID string `json:"systemId"`
+	// DefaultCOC is the uid of the default category option combo: old databases
+	// have another than the usual one.
+	DefaultCOC string `json:"defaultCOC"`
 	// Polls is how often a job is asked for before it has ended.
 	Polls int `json:"polls"`
 	// Empty starts without the national set-up.
@@ -88,7 +91,7 @@ var _ simulate.Simulator = (*Server)(nil)
 // unknown option is an error.
 func New(options []byte) (*Server, error) {
 	opt := Options{Version: "2.42.3", Calendar: "iso8601", Zone: "Africa/Nairobi", Username: "kiungo", Password: "Kiungo-123",
-		Lock: 5, SystemID: "eed3d451-4ff5-4193-b951-ffcc68954299", Polls: 1}
+		Lock: 5, SystemID: "eed3d451-4ff5-4193-b951-ffcc68954299", Polls: 1, DefaultCOC: usualCOC}
 	if len(options) > 0 {
 		dec := json.NewDecoder(bytes.NewReader(options))
 		dec.DisallowUnknownFields()
@@ -96,10 +99,13 @@ func New(options []byte) (*Server, error) {
 			return nil, fmt.Errorf("read the simulator's options: %w", err)
 		}
 	}
-	s := &Server{opt: opt, traffic: simulate.NewTraffic(1), minor: minorOf(opt.Version), meta: newMetadata(), data: newStore(),
+	s := &Server{opt: opt, traffic: simulate.NewTraffic(1), minor: minorOf(opt.Version), meta: newMetadata(opt.DefaultCOC), data: newStore(),
 		users: map[string]*user{}, tokens: map[string]*token{}, jobs: map[string]*job{}, settings: defaultSettings()}
 	if s.minor < 38 || s.minor > 43 {
 		return nil, fmt.Errorf("read the simulator's options: version %q is not simulated: 2.38 to 2.43", opt.Version)
+	}
+	if !uidPattern.MatchString(opt.DefaultCOC) {
+		return nil, fmt.Errorf("read the simulator's options: defaultCOC %q is no uid", opt.DefaultCOC)
 	}
 	var err error
 	if s.zone, err = time.LoadLocation(opt.Zone); err != nil {

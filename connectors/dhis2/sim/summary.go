@@ -138,7 +138,7 @@ func (s *Server) conflict(code string, objects ...object) *conflict {
 		}
 	}
 	switch code {
-	case "E7600", "E7601":
+	case "E7600", "E7601", "E7602":
 		c.Prop = "dataSet"
 	case "E7603":
 		c.Prop = "orgUnit"
@@ -173,9 +173,9 @@ func (sum *summary) ignore(index int) {
 }
 
 // abort refuses everything.
-func (sum *summary) abort(c *conflict) *summary {
+func (sum *summary) abort(why ...*conflict) *summary {
 	sum.Status, sum.Description, sum.Count, sum.Complete = "ERROR", "Import process was aborted", importCount{}, ""
-	sum.Conflicts = []*conflict{c}
+	sum.Conflicts = why
 	return sum
 }
 

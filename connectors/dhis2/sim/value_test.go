@@ -107,11 +107,14 @@ func TestAnInsignificantZeroTakesAValueAway(t *testing.T) {
 	if got := counts(t, post(t, s, "", zero)); got != "0 0 1 1" {
 		t.Errorf("zeros over values: %s", got)
 	}
-	if got := readBack(t, s, ""); fmt.Sprint(got) != "map[ChDeDeath03 "+defaultCOC+":0]" {
+	if got := readBack(t, s, ""); fmt.Sprint(got) != "map[ChDeDeath03 "+usualCOC+":0]" {
 		t.Errorf("read back %v", got)
 	}
 	if got := readBack(t, s, "&includeDeleted=true"); len(got) != 2 {
 		t.Errorf("with the deleted: %v", got)
+	}
+	if got := counts(t, post(t, s, "", zero)); got != "1 0 1 0" {
+		t.Errorf("a zero over a row that was deleted: %s, want it stored", got)
 	}
 }
 
@@ -127,7 +130,7 @@ func TestAValueWithoutItsCategoriesGoesToTheDefault(t *testing.T) {
 	if w := post(t, s, "", body); w.Code != 200 {
 		t.Errorf("by default: %s", w.Body)
 	}
-	if got := readBack(t, s, ""); got["LbDeLiveB09 "+defaultCOC] != "5" {
+	if got := readBack(t, s, ""); got["LbDeLiveB09 "+usualCOC] != "5" {
 		t.Errorf("read back %v", got)
 	}
 }
@@ -181,7 +184,7 @@ func TestLockedApprovedAndClosedPeriodsAreRefused(t *testing.T) {
 	if w := post(t, s, "", body); code(t, w) != "E7643" {
 		t.Errorf("input period closed: %s", w.Body)
 	}
-	if w := post(t, s, "", strings.Replace(body, `"dataSet":"LbDsMonth10",`, "", 1)); code(t, w) != "E7644" {
+	if w := post(t, s, "", strings.Replace(body, `"dataSet":"LbDsMonth10",`, "", 1)); code(t, w) != "E7643" {
 		t.Errorf("input period closed, no data set named: %s", w.Body)
 	}
 	if w := post(t, january(t, ""), "", strings.Replace(body, "202401", "202402", 1)); code(t, w) != "E7641" {
@@ -266,7 +269,7 @@ func TestADXCategoriesAreAttributes(t *testing.T) {
 	s := january(t, "")
 	must(t, ask(t, s, "POST", "/api/dataValueSets", adx, "Content-Type", "application/adx+xml"), 200)
 	got := readBack(t, s, "")
-	if got["LbDeLiveB09 LbCoc000016"] != "4" || got["ChDeRemar04 "+defaultCOC] != "all well" {
+	if got["LbDeLiveB09 LbCoc000016"] != "4" || got["ChDeRemar04 "+usualCOC] != "all well" {
 		t.Errorf("read back %v", got)
 	}
 }
@@ -314,4 +317,114 @@ func BenchmarkPost200Values(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(n)/200, "us/value")
+}
+
+func TestAllThatIsWrongWithTheHeaderIsSaid(t *testing.T) {
+	s := january(t, "")
+	w := post(t, s, "", `{"dataSet":"nothing","orgUnit":"nowhere","attributeOptionCombo":"none","period":"202401","dataValues":[{"dataElement":"ChDeHouse01","value":"1"}]}`)
+	var got []string
+	for _, c := range dig(must(t, w, 409), "response", "conflicts").([]any) {
+		got = append(got, fmt.Sprint(dig(c, "errorCode")))
+	}
+	if strings.Join(got, " ") != "E7600 E7603 E7604" || len(s.data.values) != 0 {
+		t.Errorf("conflicts %v", got)
+	}
+	w = post(t, s, "?strictDataElements=true", `{"dataValues":[]}`)
+	if m := must(t, w, 409); m["status"] != "ERROR" || code(t, w) != "E7602" {
+		t.Errorf("strict data elements without a data set: %s", w.Body)
+	}
+}
+
+func TestABadOuterPeriodLeavesTheValuesTheirOwn(t *testing.T) {
+	s := january(t, "")
+	body := `{"period":"2024-13","orgUnit":"OuFacYala01","dataValues":[{"dataElement":"ChDeHouse01","value":"1"},{"dataElement":"ChDeHouse01","period":"202401","value":"1"}]}`
+	w := post(t, s, "", body)
+	if got := dig(must(t, w, 409), "response", "conflicts", 0, "value"); got != "Period not valid: `null`" || counts(t, w) != "1 0 1 0" {
+		t.Errorf("%v: %s", got, w.Body)
+	}
+}
+
+func TestBooleansAreStoredInOneSpelling(t *testing.T) {
+	seed := `{"dataElements":[{"id":"jH26dja2f30","name":"B","valueType":"BOOLEAN"},{"id":"jH26dja2f31","name":"T","valueType":"TRUE_ONLY"}],
+		"organisationUnits":[{"id":"DiszpKrYNg8","name":"1"},{"id":"BdfsJfj87js","name":"2"}]}`
+	s := january(t, "", seed)
+	w := ask(t, s, "POST", "/api/dataValueSets", sample(t, "data_value_sets/it_dataValueSetBooleanTest.csv"), "Content-Type", "application/csv")
+	if got := dig(must(t, w, 409), "response", "rejectedIndexes"); fmt.Sprint(got) != "[10 11 16 17]" {
+		t.Errorf("rejected %v", got)
+	}
+	for at, cells := range s.data.values {
+		for c, v := range cells {
+			if v.text != "true" && v.text != "false" {
+				t.Errorf("%v %v is stored as %q", at, c, v.text)
+			}
+		}
+	}
+}
+
+// The documentation's requests, against what they name.
+const docsSeed = `{"organisationUnits":[{"id":"DiszpKrYNg8","name":"1"},{"id":"FNnj3jKGS7i","name":"2"},{"id":"Jkhdsf8sdf4","name":"3"},{"id":"BdfsJfj87js","name":"4"}],
+	"dataElements":[{"id":"f7n9E0hX8qk","name":"A","valueType":"NUMBER"},{"id":"Ix2HsbDMLea","name":"B","valueType":"NUMBER"},{"id":"eY5ehpbEsB7","name":"C","valueType":"NUMBER"}],
+	"dataSets":[{"id":"pBOMPrpg1QX","name":"D","dataSetElements":[{"dataElement":{"id":"f7n9E0hX8qk"}},{"dataElement":{"id":"Ix2HsbDMLea"}},{"dataElement":{"id":"eY5ehpbEsB7"}}]}]}`
+
+func TestTheDocumentedRequestsAreTakenInEachFormat(t *testing.T) {
+	for name, c := range map[string]struct {
+		kind string
+		n    int
+	}{"request_single_dataset.json": {"json", 3}, "request_single_dataset.xml": {"xml", 3}, "request_bulk.json": {"json", 4}, "request_bulk.xml": {"xml", 4},
+		"request_bulk.csv": {"csv", 3}, "it_dataValueSetJ.json": {"json", 1}, "it_dataValueSetWithDataSetHeader.csv": {"csv", 3}} {
+		s := newServer(t, `{"empty":true,"now":"2015-02-03T09:00:00","defaultCOC":"bRowv6yZOF2"}`, docsSeed)
+		w := ask(t, s, "POST", "/api/dataValueSets", sample(t, "data_value_sets/"+name), "Content-Type", "application/"+c.kind)
+		if got := counts(t, w); w.Code != 200 || got != fmt.Sprintf("%d 0 0 0", c.n) {
+			t.Errorf("%s: HTTP %d %s %s", name, w.Code, got, w.Body)
+		}
+	}
+	s := newServer(t, `{"empty":true,"now":"2015-02-03T09:00:00","defaultCOC":"bRowv6yZOF2"}`, docsSeed)
+	const d = "data_value_sets/"
+	for name, want := range map[string]string{"it_dataValueSetJ.json": "1 0 0 0"} {
+		if got := counts(t, post(t, s, "", string(sample(t, d+name)))); got != want {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	if w := post(t, s, "?importStrategy=DELETE", string(sample(t, d+"it_dataValueSetJDeleteNoValue.json"))); code(t, w) != "E7618" {
+		t.Errorf("a delete without a value: %s", w.Body)
+	}
+	if got := counts(t, post(t, s, "?importStrategy=DELETE", string(sample(t, d+"it_dataValueSetJDeleteNewValue.json")))); got != "0 0 0 1" {
+		t.Errorf("a delete that names another value: %s", got)
+	}
+	post(t, s, "", string(sample(t, d+"it_dataValueSetJ.json")))
+	if got := counts(t, post(t, s, "?importStrategy=DELETE", string(sample(t, d+"it_dataValueSetJDeleteZeroValue.json")))); got != "0 0 0 1" {
+		t.Errorf("a delete that names a zero: %s", got)
+	}
+}
+
+func TestWhatWasPostedIsReadBackInTheSampledShape(t *testing.T) {
+	s := newServer(t, `{"empty":true,"now":"2015-02-03T09:00:00","defaultCOC":"bRowv6yZOF2"}`, docsSeed)
+	posted := sample(t, "data_value_sets/response_get_dataset.json")
+	must(t, post(t, s, "", string(posted)), 200)
+	got := must(t, ask(t, s, "GET", "/api/dataValueSets?dataSet=pBOMPrpg1QX&period=201401&orgUnit=DiszpKrYNg8", nil), 200)
+	want := parse(t, posted).(map[string]any)
+	for k, v := range want {
+		if k != "dataValues" && got[k] != v {
+			t.Errorf("%s is %v, want %v", k, got[k], v)
+		}
+	}
+	values := map[string]any{}
+	for _, v := range got["dataValues"].([]any) {
+		values[dig(v, "dataElement").(string)] = v
+	}
+	for _, v := range want["dataValues"].([]any) {
+		for k, x := range v.(map[string]any) {
+			if dig(values[dig(v, "dataElement").(string)], k) != x {
+				t.Errorf("%v: %s is not %v", dig(v, "dataElement"), k, x)
+			}
+		}
+	}
+	head := strings.SplitN(ask(t, s, "GET", "/api/dataValueSets.csv?dataSet=pBOMPrpg1QX&period=201401&orgUnit=DiszpKrYNg8", nil).Body.String(), "\n", 2)[0]
+	if head != strings.SplitN(string(sample(t, "data_value_sets/response_get_dataset.csv")), "\n", 2)[0] {
+		t.Errorf("the head of the CSV is %s", head)
+	}
+	xml := ask(t, s, "GET", "/api/dataValueSets.xml?dataSet=pBOMPrpg1QX&period=201401&orgUnit=DiszpKrYNg8", nil).Body.String()
+	if !strings.Contains(xml, `<dataValueSet xmlns="http://dhis2.org/schema/dxf/2.0" dataSet="pBOMPrpg1QX"`) || strings.Count(xml, "<dataValue ") != 3 {
+		t.Errorf("the XML: %s", xml)
+	}
 }

@@ -14,13 +14,13 @@ func (i *importing) resolve(v *dataValue) (*resolved, *conflict) {
 	if x.element, found = m.elements.find(i.o.scheme("dataElementIdScheme"), v.DataElement); !found || !mayRead(x.element.r, i.r.user) {
 		return nil, s.conflict("E7610", object{"dataElement", v.DataElement})
 	}
-	if i.name == "" {
-		x.period = s.parsePeriod(v.Period.text)
+	if i.period == nil {
+		x.period = s.parsePeriod(strings.TrimSpace(v.Period.text))
 	}
 	if x.period == nil {
-		// The outer period that could not be read is no longer known here.
+		// An outer period that could not be read is not known here any more.
 		name := "null"
-		if i.name == "" && v.Period.set {
+		if v.Period.set {
 			name = v.Period.text
 		}
 		return nil, s.conflict("E7611", object{"period", name})
@@ -139,8 +139,6 @@ func (i *importing) checkStrict(v *dataValue, x *resolved) *conflict {
 		return s.conflict("E7632", object{"period", x.period.name}, de)
 	case i.strictElements && i.set != nil && i.set.elements[e.id] == nil:
 		return s.conflict("E7633", de, object{"dataSet", i.set.id})
-	case i.strictElements && i.set == nil && len(e.sets) == 0:
-		return s.conflict("E7633", de, object{"dataSet", ""})
 	case i.strictCOCs && !slices.Contains(e.combos, x.coc.combo):
 		return s.conflict("E7634", object{"categoryOptionCombo", x.coc.id}, de)
 	case i.strictAOCs && !slices.ContainsFunc(e.sets, func(d *dataSet) bool { return d.combo == x.aoc.combo }):
@@ -167,37 +165,45 @@ func (i *importing) checkOptions(x *resolved) *conflict {
 	return nil
 }
 
-// setOf is the data set whose rules count: the one named, else the element's of
-// the period's type.
+// setOf is the data set whose rules count: the one named, else of the element's
+// sets the one that is reported most often (DataElement.getApprovalDataSet).
 func (i *importing) setOf(x *resolved) *dataSet {
 	if i.set != nil {
 		return i.set
 	}
+	var best *dataSet
 	for _, d := range x.element.sets {
-		if d.kind == x.period.kind {
-			return d
+		if best == nil || i.s.days(d.kind) < i.s.days(best.kind) {
+			best = d
 		}
 	}
-	return nil
+	return best
 }
 
 func (i *importing) checkOpen(x *resolved) *conflict {
 	s, d := i.s, i.setOf(x)
 	pe := object{"period", x.period.name}
 	free := i.o.Force && i.r.user.may("ALL")
-	if d != nil && i.locking && !free && s.locked(d, x.period, x.unit, i.r.user) {
+	if d == nil || free {
+		return nil
+	}
+	if i.locking && s.locked(d, x.period, x.unit, i.r.user) {
 		return s.conflict("E7640", pe, object{"dataSet", d.id})
 	}
 	if c := i.checkFuture(x, d); c != nil {
 		return c
 	}
-	if d != nil && i.approval && s.data.approved[completeKey{d.id, x.period.name, x.unit.id, x.aoc.id}] {
+	if i.approval && s.data.approved[completeKey{d.id, x.period.name, x.unit.id, x.aoc.id}] {
 		return s.conflict("E7642", object{"organisationUnit", x.unit.id}, pe, object{"categoryOptionCombo", x.aoc.id}, object{"dataSet", d.id})
 	}
-	if d != nil && i.inputs && !free && !s.inputOpen(d, x.period) {
-		if i.set != nil {
-			return s.conflict("E7643", pe, object{"dataSet", d.id})
-		}
+	if !i.inputs {
+		return nil
+	}
+	if !s.inputOpen(d, x.period) {
+		return s.conflict("E7643", pe, object{"dataSet", d.id})
+	}
+	sets := x.element.sets
+	if len(sets) > 0 && !slices.ContainsFunc(sets, func(d *dataSet) bool { return s.inputOpen(d, x.period) }) {
 		return s.conflict("E7644", pe)
 	}
 	return nil
@@ -213,13 +219,7 @@ func (i *importing) checkFuture(x *resolved, d *dataSet) *conflict {
 	for _, each := range x.element.sets {
 		future = max(future, each.future)
 	}
-	kind := x.element.sets[0].kind
-	if d != nil {
-		kind = d.kind
-	} else {
-		d = x.element.sets[0]
-	}
-	latest := i.s.latestOpen(kind, future)
+	latest := i.s.latestOpen(x.element.sets[0].kind, future)
 	if latest == nil || !x.period.start.After(latest.end) {
 		return nil
 	}

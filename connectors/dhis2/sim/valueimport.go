@@ -14,7 +14,6 @@ type importing struct {
 
 	set    *dataSet
 	period *period
-	name   string // of the outer period, as given
 	unit   *orgUnit
 	aoc    *coc
 
@@ -54,8 +53,8 @@ func (s *Server) importValues(r *request, in *valueSet, o *importOptions) *summa
 		strictUnits: s.flag(o.StrictOrganisationUnits, "StrictOrganisationUnits"), requireCOC: s.flag(o.RequireCategoryOptionCombo, "RequireCategoryOptionCombo"),
 		requireAOC: s.flag(o.RequireAttributeOptionCombo, "RequireAttributeOptionCombo"), approval: s.flag(o.StrictDataSetApproval, "StrictDataSetApproval"),
 		locking: s.flag(o.StrictDataSetLocking, "StrictDataSetLocking"), inputs: s.flag(o.StrictDataSetInputPeriods, "StrictDataSetInputPeriods")}
-	if c := i.header(in); c != nil {
-		return i.sum.abort(c)
+	if list := i.header(in); len(list) > 0 {
+		return i.sum.abort(list...)
 	}
 	if why := i.complete(in); why != "" {
 		return s.broken(why)
@@ -70,45 +69,40 @@ func (s *Server) importValues(r *request, in *valueSet, o *importOptions) *summa
 	return i.sum
 }
 
-// header reads what holds for the whole set.
-func (i *importing) header(in *valueSet) *conflict {
+// header reads what holds for the whole set, and says all that is wrong with it.
+func (i *importing) header(in *valueSet) []*conflict {
 	m := i.s.model
+	var out []*conflict
+	refuse := func(code string, objects ...object) { out = append(out, i.s.conflict(code, objects...)) }
 	if in.DataSet != "" {
-		d, found := m.sets.find(i.o.scheme("dataSetIdScheme"), in.DataSet)
-		if !found {
-			return i.s.conflict("E7600", object{"dataSet", in.DataSet})
-		}
-		if !mayWrite(d.r, i.r.user) {
-			return i.s.conflict("E7601", object{"dataSet", in.DataSet})
-		}
-		i.set = d
+		i.set, _ = m.sets.find(i.o.scheme("dataSetIdScheme"), in.DataSet)
 	}
-	if in.Period.set && in.Period.text != "" {
-		i.name, i.period = in.Period.text, i.s.parsePeriod(in.Period.text)
+	switch {
+	case i.set == nil && in.DataSet != "":
+		refuse("E7600", object{"dataSet", in.DataSet})
+	case i.set != nil && !mayWrite(i.set.r, i.r.user):
+		refuse("E7601", object{"dataSet", in.DataSet})
+	case i.set == nil && i.strictElements:
+		refuse("E7602")
 	}
+	i.period = i.s.parsePeriod(strings.TrimSpace(in.Period.text))
 	named := object{"dataSet", in.DataSet}
 	if in.OrgUnit != "" {
-		u, found := m.units.find(i.o.scheme("orgUnitIdScheme"), in.OrgUnit)
-		if !found {
-			return i.s.conflict("E7603", object{"organisationUnit", in.OrgUnit}, named)
+		if i.unit, _ = m.units.find(i.o.scheme("orgUnitIdScheme"), in.OrgUnit); i.unit == nil {
+			refuse("E7603", object{"organisationUnit", in.OrgUnit}, named)
 		}
-		i.unit = u
 	}
 	switch {
 	case in.AOC != "":
-		k, found := i.findAOC(in.AOC)
-		if !found {
-			return i.s.conflict("E7604", object{"attributeOptionCombo", in.AOC}, named)
+		if i.aoc, _ = i.findAOC(in.AOC); i.aoc == nil {
+			refuse("E7604", object{"attributeOptionCombo", in.AOC}, named)
 		}
-		i.aoc = k
 	case len(in.ACO) > 0 && i.set != nil:
-		k := i.set.combo.with(in.ACO)
-		if k == nil {
-			return i.s.conflict("E7604", object{"attributeOptionCombo", strings.Join(in.ACO, ", ")}, named)
+		if i.aoc = i.set.combo.with(in.ACO); i.aoc == nil {
+			refuse("E7604", object{"attributeOptionCombo", strings.Join(in.ACO, ", ")}, named)
 		}
-		i.aoc = k
 	}
-	return nil
+	return out
 }
 
 // findAOC uses the scheme of category option combos: up to 2.42 the attribute
@@ -125,7 +119,7 @@ func (i *importing) findAOC(key string) (*coc, bool) {
 // and also if all values are refused then.
 func (i *importing) complete(in *valueSet) string {
 	i.sum.Complete = "false"
-	date := in.CompleteDate.text
+	date := strings.ToLower(in.CompleteDate.text)
 	if i.set == nil || date == "" || date == "false" {
 		return ""
 	}
@@ -140,22 +134,18 @@ func (i *importing) complete(in *valueSet) string {
 	if at.After(today) {
 		at = today
 	}
-	if i.unit == nil || i.period == nil {
-		for _, missing := range []struct {
-			absent bool
-			name   string
-		}{{i.unit == nil, "OrganisationUnit"}, {i.period == nil, "Period"}} {
-			if missing.absent {
-				i.sum.Conflicts = append(i.sum.Conflicts, &conflict{Object: missing.name, Value: "Must be provided to complete data set"})
-			}
+	for _, missing := range []struct {
+		absent bool
+		name   string
+	}{{i.unit == nil, "OrganisationUnit"}, {i.period == nil, "Period"}} {
+		if missing.absent {
+			i.sum.Conflicts = append(i.sum.Conflicts, &conflict{Object: missing.name, Value: "Must be provided to complete data set"})
+			i.sum.Complete = ""
+			return ""
 		}
-		i.sum.Complete = ""
-		return ""
 	}
-	aoc := i.aoc
-	if aoc == nil {
-		aoc = i.s.model.fallback
-	}
+	// The server registers the default attribute option combo, whatever the set says.
+	aoc := i.s.model.fallback
 	i.sum.Complete = at.Format("2006-01-02")
 	i.s.data.complete[completeKey{i.set.id, i.period.name, i.unit.id, aoc.id}] = &registration{date: i.sum.Complete, storedBy: i.r.user.name, completed: true, created: i.s.now()}
 	return ""
@@ -180,56 +170,57 @@ func (i *importing) one(n int, v *dataValue) {
 		i.sum.reject(c, n)
 		return
 	}
-	cells := i.s.data.at(place{x.unit.id, x.period.name})
-	key := cell{x.element.id, x.coc.id, x.aoc.id}
-	old := cells[key]
-	if old != nil && old.deleted || i.o.SkipExistingCheck {
-		old = nil
-	}
-	i.write(n, v, x, cells, key, old)
+	i.write(n, v, x, i.s.data.at(place{x.unit.id, x.period.name}), cell{x.element.id, x.coc.id, x.aoc.id})
 }
 
-func (i *importing) write(n int, v *dataValue, x *resolved, cells map[cell]*value, key cell, old *value) {
-	strategy := i.o.ImportStrategy
-	sum := i.sum
-	drop := func() {
-		sum.Count.Deleted++
-		if !i.o.DryRun {
-			old.deleted, old.updated = true, i.s.now()
-		}
+// write follows importDataValue and what it calls. A row that was deleted is
+// there for the question whether a zero is new, and absent for all others: a
+// zero on such a row is stored.
+func (i *importing) write(n int, v *dataValue, x *resolved, cells map[cell]*value, key cell) {
+	strategy, sum := i.o.ImportStrategy, i.sum
+	row := cells[key]
+	if i.o.SkipExistingCheck {
+		row = nil
 	}
-	switch {
-	case strategy == "DELETE" || v.Deleted:
-		if old == nil {
+	zero := x.hasText && x.element.insignificant(x.text)
+	if zero && (row == nil || strategy == "CREATE") {
+		return // counted nowhere
+	}
+	if row == nil || row.deleted {
+		if strategy == "UPDATE" || strategy == "DELETE" {
 			sum.ignore(n)
 			return
 		}
-		drop()
-	case x.hasText && x.element.insignificant(x.text) && strategy != "CREATE":
-		// Not stored: a new key is counted nowhere, a value that is there goes.
-		if old != nil {
-			drop()
-		}
-	case x.hasText && x.element.insignificant(x.text) && old == nil:
-	case old != nil && strategy == "CREATE", old == nil && strategy == "UPDATE":
+		i.create(v, x, cells, key)
+		return
+	}
+	switch {
+	case strategy == "CREATE":
 		sum.ignore(n)
-	case old != nil:
-		if old.text == x.text && old.hasText == x.hasText && old.comment == v.Comment.text && old.followup == v.Followup {
-			sum.Count.Ignored++
-			return
-		}
-		sum.Count.Updated++
+	case strategy == "DELETE", v.Deleted, zero:
+		sum.Count.Deleted++
 		if !i.o.DryRun {
-			old.text, old.hasText, old.comment, old.followup, old.storedBy, old.updated = x.text, x.hasText, v.Comment.text, v.Followup, i.storedBy(v), i.s.now()
+			row.deleted, row.updated = true, i.s.now()
 		}
-	case !x.hasText:
+	case row.text == x.text && row.hasText == x.hasText && row.comment == v.Comment.text && row.followup == v.Followup:
 		sum.Count.Ignored++
 	default:
-		sum.Count.Imported++
+		sum.Count.Updated++
 		if !i.o.DryRun {
-			now := i.s.now()
-			cells[key] = &value{text: x.text, hasText: true, comment: v.Comment.text, followup: v.Followup, storedBy: i.storedBy(v), created: now, updated: now}
+			row.text, row.hasText, row.comment, row.followup, row.storedBy, row.updated = x.text, x.hasText, v.Comment.text, v.Followup, i.storedBy(v), i.s.now()
 		}
+	}
+}
+
+func (i *importing) create(v *dataValue, x *resolved, cells map[cell]*value, key cell) {
+	if !x.hasText {
+		i.sum.Count.Ignored++
+		return
+	}
+	i.sum.Count.Imported++
+	if !i.o.DryRun {
+		now := i.s.now()
+		cells[key] = &value{text: x.text, hasText: true, comment: v.Comment.text, followup: v.Followup, storedBy: i.storedBy(v), created: now, updated: now, deleted: v.Deleted}
 	}
 }
 

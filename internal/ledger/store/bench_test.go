@@ -15,6 +15,7 @@ import (
 
 	"github.com/kiungo-health/kiungo/internal/connector"
 	"github.com/kiungo-health/kiungo/internal/ledger"
+	"github.com/kiungo-health/kiungo/internal/postgrestest"
 	"github.com/kiungo-health/kiungo/internal/record"
 	"github.com/kiungo-health/kiungo/internal/seal"
 )
@@ -28,6 +29,26 @@ func BenchmarkDelivery(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer s.Close()
+	benchDeliveries(b, s)
+}
+
+// BenchmarkDeliveryOnPostgres is the same on a PostgreSQL that is durable; its
+// CPU is not in "cpu-µs/op".
+func BenchmarkDeliveryOnPostgres(b *testing.B) {
+	c, err := postgrestest.Start("fsync=on", "full_page_writes=on", "shared_buffers=128MB", "max_wal_size=1GB")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Stop()
+	s, err := OpenPostgres(context.Background(), c.URL("bench"), b.TempDir(), Options{Ring: seal.Temporary()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	benchDeliveries(b, s)
+}
+
+func benchDeliveries(b *testing.B, s *Store) {
 	const workers = 32
 	var next atomic.Int64
 	var wg sync.WaitGroup

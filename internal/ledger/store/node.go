@@ -6,6 +6,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"github.com/kiungo-health/kiungo/internal/ledger"
 )
 
 const (
@@ -105,6 +107,9 @@ func (s *Store) heartbeat(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if s.pg.dead.Load() {
+			return
 		}
 		var err error
 		if lost, err = s.beatOnce(ctx, lost); err != nil && ctx.Err() == nil {
@@ -250,4 +255,42 @@ func (s *Store) Lease(ctx context.Context) (until time.Time, ok bool) {
 		l = s.pg.until.Load()
 	}
 	return l.at, time.Now().Before(l.at)
+}
+
+// Hold gives a context that ends when this node may not send any more: what is
+// sent under it is cut off then. Heartbeats keep it going. The error is
+// ledger.ErrFenced: nothing may be sent now.
+func (s *Store) Hold(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if s.pg == nil {
+		return ctx, func() {}, nil
+	}
+	until, ok := s.Lease(ctx)
+	over := fmt.Errorf("the database was not reached for the length of the lease: %w", ledger.ErrFenced)
+	if !ok {
+		return nil, nil, over
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	var timer *time.Timer
+	armed := make(chan struct{})
+	timer = time.AfterFunc(time.Until(until), func() {
+		<-armed
+		if at := s.pg.until.Load().at; time.Now().Before(at) {
+			timer.Reset(time.Until(at))
+			return
+		}
+		cancel(over)
+	})
+	close(armed)
+	return ctx, func() {
+		timer.Stop()
+		cancel(nil)
+	}, nil
+}
+
+// Drop says that this process runs a delivery no more, though the ledger could
+// not be told. What others have not taken over is given out again.
+func (s *Store) Drop(w *ledger.Work) {
+	if s.pg != nil {
+		s.forget(w.Delivery.ID)
+	}
 }

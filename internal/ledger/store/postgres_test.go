@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/kiungo-health/kiungo/internal/ledger"
@@ -28,3 +30,16 @@ func openPostgres(t testing.TB, dir string, c ledgertest.Config) ledger.Ledger {
 func TestContractOnPostgres(t *testing.T) { ledgertest.Run(t, openPostgres) }
 
 func TestModelOnPostgres(t *testing.T) { ledgertest.RunModel(t, openPostgres) }
+
+func TestNodesOnPostgres(t *testing.T) {
+	ledgertest.RunNodes(t, func(t testing.TB, dir string, node int, c ledgertest.Config) ledgertest.Node {
+		t.Helper()
+		name := sha256.Sum256([]byte(dir))
+		s, err := OpenPostgres(context.Background(), postgrestest.Shared(t).URL("t"+hex.EncodeToString(name[:8])), filepath.Join(dir, strconv.Itoa(node)),
+			Options{Ring: testRing, Clock: c.Clock, Fault: c.Fault, Lease: ledgertest.TestLease})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	})
+}

@@ -1,6 +1,14 @@
 // Package population makes people who do not exist, and two registers of them
 // as they are found in the field, to measure how well package people tells who
 // is whom. Every name, number and date in it is drawn at random from a seed.
+//
+// The standard profile on three populations of 10,000 that it was not tuned on
+// (seeds 41 to 43, all 25,513 records of the worker): 3 of 18,496 definite links
+// are wrong (precision 0.9998); 86 % of the people whom the clinic has are linked
+// without a question and 97.9 % with questions answered; 11.4 % of the records
+// become a question, with 1.3 choices each. A search gives 23 candidates. How
+// often records err is a guess (see register): measure a site's own before the
+// numbers are believed there.
 package population
 
 import (
@@ -29,18 +37,18 @@ type Population struct {
 
 // human is somebody as they are.
 type human struct {
-	custom              *custom
-	given, second       string
-	family              string
-	girl                bool
-	born                time.Time
-	mother              string
-	phones              []string // own first; the household's after
-	place               string
-	national, clinic    string // identifiers; national may be empty
-	sibling             int    // somebody of the household whose card may be taken for theirs, or -1
-	exact               bool   // the birth date is known to the day
-	adult, bothRegister bool
+	custom           *custom
+	given, second    string
+	family           string
+	girl             bool
+	born             time.Time
+	mother           string
+	phones           []string // own first; the household's after
+	place            string
+	national, clinic string // identifiers; national may be empty
+	sibling          int    // somebody of the household whose card may be taken for theirs, or -1
+	exact            bool   // the birth date is known to the day
+	adult            bool
 }
 
 // today is the day on which the registers are compared.

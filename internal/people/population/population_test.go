@@ -10,7 +10,7 @@ import (
 )
 
 // The standard profile was tuned on seed 1, and mended after looks at the seeds 2
-// to 33 (rules that were missing, Near and Definite: see Standard). The
+// to 33 (rules that were missing, Near and Definite). The
 // seeds held out were first measured after that, and nothing has been changed
 // since: whoever changes it takes new ones.
 const tuned = 1

@@ -263,7 +263,7 @@ func (k *caseKind) Observe(c call.Check, a call.Answer) (call.Observed, error) {
 		doc = inner
 	}
 	f := found(doc, "")
-	return call.Observed{Exists: f.Exists, Voided: f.Voided, ByUs: f.ByUs, Fields: f.Fields, Outputs: call.Outputs{"case_id": f.ID}}, nil
+	return call.Observed{Exists: f.Exists, Voided: f.Voided, ByUs: f.ByUs, Fields: f.Fields, Outputs: call.Outputs{"case_id": f.ID, "id": f.ID}}, nil
 }
 
 // plainText gives a criterion's value as text.

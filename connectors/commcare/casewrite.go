@@ -74,7 +74,7 @@ func (k *caseKind) create(c connector.Change) ([]call.Call, error) {
 	undo := withdrawal(c.Reason)
 	undo.Method, undo.Path = http.MethodPut, k.s.path("api/case/v2/{"+name+".case_id}")
 	made := call.Call{Name: name, Record: c.Record, System: k.s.name, Kind: "commcare/Case", About: "make a case",
-		Request: b.request(path), Outputs: map[string]string{"case_id": "/case/case_id"},
+		Request: b.request(path), Outputs: map[string]string{"case_id": "/case/case_id", "id": "/case/case_id"},
 		Repeat: call.Findable, Settle: settle, ReadBack: true, Reversal: call.Exact,
 		Undo: &call.Undo{Request: undo, Voids: true, Guards: []call.Check{{As: partChildren,
 			Read: call.Request{Method: http.MethodGet, Path: k.s.path("api/case/v2/"),

@@ -126,6 +126,9 @@ func (s *System) liveServer(ctx context.Context, do call.Doer, f *findings, uses
 
 func (s *System) liveUnits(ctx context.Context, do call.Doer, f *findings, refs []string, me *Me) ([]*OrgUnit, error) {
 	var out []*OrgUnit
+	if err := s.meta.fetchUnits(ctx, do, refs); err != nil {
+		return nil, err
+	}
 	for _, ref := range refs {
 		u, err := s.meta.unit(ctx, do, ref)
 		switch {

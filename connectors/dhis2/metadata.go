@@ -75,13 +75,7 @@ func believed[T any](m *metadata, e *entry) (v T, ok bool) {
 // cached gives the value kept under key, or reads it. Readers of one key wait
 // for one reading, or until they are stopped; an error is not kept.
 func cached[T any](ctx context.Context, m *metadata, key metaKey, load func() (T, error)) (v T, err error) {
-	m.mu.Lock()
-	e := m.entries[key]
-	if e == nil {
-		e = &entry{loading: make(chan struct{}, 1)}
-		m.entries[key] = e
-	}
-	m.mu.Unlock()
+	e := m.entryOf(key)
 	if v, ok := believed[T](m, e); ok {
 		return v, nil
 	}
@@ -100,6 +94,35 @@ func cached[T any](ctx context.Context, m *metadata, key metaKey, load func() (T
 	}
 	e.kept.Store(&reading{until: m.sys.now().Add(metadataAge), value: v})
 	return v, nil
+}
+
+// entryOf gives the place of a key, and makes it where there is none.
+func (m *metadata) entryOf(key metaKey) *entry {
+	m.mu.RLock()
+	e := m.entries[key]
+	m.mu.RUnlock()
+	if e != nil {
+		return e
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e = m.entries[key]; e == nil {
+		e = &entry{loading: make(chan struct{}, 1)}
+		m.entries[key] = e
+	}
+	return e
+}
+
+// known tells whether something is kept under the key, and believed.
+func (m *metadata) known(key metaKey) bool {
+	m.mu.RLock()
+	e := m.entries[key]
+	m.mu.RUnlock()
+	if e == nil {
+		return false
+	}
+	k := e.kept.Load()
+	return k != nil && m.sys.now().Before(k.until)
 }
 
 // byCode is cached for what has a UID besides the word that a flow has for it: it

@@ -283,6 +283,30 @@ func TestLiveFindsWhatTheServerDoesNotHave(t *testing.T) {
 	}
 }
 
+// A national list of facilities is asked about in a few requests.
+func TestManyOrgUnitsAreReadTogether(t *testing.T) {
+	r := newRig(t, `{"facilities":150}`)
+	var units []string
+	for i := 1; i <= 150; i++ {
+		units = append(units, fmt.Sprintf("GEN%04d", i))
+	}
+	units = append(units, yala, "OuFacYala01", "13751", "not, a code")
+	found, err := r.sys.Live(t.Context(), r, []Use{{Where: "w", DataSet: monthly, Units: units}, {Where: "x", DataSet: monthly, Units: units}})
+	if err != nil || len(found) != 2 || !strings.Contains(found[0].Text, "not, a code") {
+		t.Fatalf("%v %v", found, err)
+	}
+	n := 0
+	for _, line := range r.log {
+		if strings.Contains(line, "/organisationUnits") {
+			n++
+		}
+	}
+	// Two batches of codes, one of UIDs, and for each use the one that is no code.
+	if n != 5 {
+		t.Errorf("%d requests", n)
+	}
+}
+
 // Periods and dates are in the server's calendar; one that is not supported is
 // refused in words rather than written wrongly.
 func TestPeriodsAreInTheServersCalendar(t *testing.T) {

@@ -265,6 +265,48 @@ func (m *metadata) unit(ctx context.Context, do call.Doer, ref string) (*OrgUnit
 	})
 }
 
+// unitBatch is how many organisation units one request asks for: an address has
+// at most some thousand characters behind many proxies.
+const unitBatch = 100
+
+// fetchUnits reads many organisation units in a few requests, so that unit finds
+// them kept. What is not there is left for unit to say.
+func (m *metadata) fetchUnits(ctx context.Context, do call.Doer, refs []string) error {
+	ask := map[string][]string{} // property -> what is not known yet
+	for _, ref := range refs {
+		property := "code"
+		if IsUID(ref) {
+			property = "id"
+		}
+		if m.known(metaKey{"org unit", ref}) || ref == "" || strings.ContainsAny(ref, ",[]") || slices.Contains(ask[property], ref) {
+			continue
+		}
+		ask[property] = append(ask[property], ref)
+	}
+	for _, property := range keysOf(ask) {
+		for part := range slices.Chunk(ask[property], unitBatch) {
+			units, err := list[OrgUnit](ctx, m, do, "read organisation units", "organisationUnits",
+				"filter", property+":in:["+strings.Join(part, ",")+"]", "fields", unitFields)
+			if err != nil {
+				return err
+			}
+			for i := range units {
+				ref := units[i].ID
+				if property == "code" {
+					ref = units[i].Code
+				}
+				if slices.ContainsFunc(units, func(u OrgUnit) bool { return u.Code == ref && u.ID != units[i].ID }) {
+					continue // a code of two
+				}
+				if _, err := byCode(ctx, m, "org unit", ref, func(v *OrgUnit) string { return v.ID }, func() (*OrgUnit, error) { return &units[i], nil }); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
 // combo reads a category combination by UID.
 func (m *metadata) combo(ctx context.Context, do call.Doer, id string) (*Combo, error) {
 	return cached(ctx, m, metaKey{"combo", id}, func() (*Combo, error) {

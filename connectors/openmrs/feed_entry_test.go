@@ -308,3 +308,14 @@ func hide(t *testing.T, r *feedRig, name string) func(call.Request) (call.Answer
 		return a, true
 	}
 }
+
+func TestManyEncountersAreReadSideBySideAndGivenInOrder(t *testing.T) {
+	r := newFeedRig(t, `{"feed":"bahmni","feedPage":20}`, "", "feeds=encounter", "feed_from=start")
+	r.announceEncounter(1, 60)
+	if got := versions(r.quietly("encounter")); got != numbers(1, 60) {
+		t.Errorf("given %s", got)
+	}
+	if n := r.requests("/encounter/20000000"); n != 60 {
+		t.Errorf("%d reads", n)
+	}
+}

@@ -10,8 +10,13 @@ import (
 	"github.com/kiungo-health/kiungo/internal/call"
 )
 
-// feedReaders is how many records are read at a time while a poll names people.
-const feedReaders = 4
+const (
+	// feedReaders is how many records are read at a time while a poll names people.
+	feedReaders = 4
+	// feedFew are read one after the other, in the feed's order: the requests of a
+	// scenario are always the same.
+	feedFew = 8
+)
 
 // Representations that name the person, and no more.
 const (
@@ -42,7 +47,11 @@ func (s *System) readAll(ctx context.Context, do call.Doer, wanted []target) (ma
 	next := make(chan target)
 	var mu sync.Mutex
 	var all sync.WaitGroup
-	for range min(feedReaders, len(todo)) {
+	readers := 1
+	if len(todo) > feedFew {
+		readers = feedReaders
+	}
+	for range readers {
 		all.Go(func() {
 			for t := range next {
 				f, err := s.readWhose(ctx, do, t)

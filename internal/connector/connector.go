@@ -255,6 +255,9 @@ type KindSpec struct {
 	Open Type
 	// Person: records of this kind are people; the crosswalk links them.
 	Person bool
+	// ServerChooses: the system chooses the id of a new record, whatever id we
+	// derive for it; the output "id" of the call that makes it tells.
+	ServerChooses bool
 	// ByDefault says in words how the record is found when a flow has no find.
 	ByDefault string
 	// Gives are the fields that ${record.x} may use, besides Fields.

@@ -217,10 +217,10 @@ func (p *planner) callsOf(ctx context.Context, r *Record, kind connector.Kind, t
 			calls[i].Target = r.ID
 		}
 	}
-	if !r.Exists && r.ID == "" && len(calls) > 0 {
+	if !r.Exists && (r.ID == "" || kind.Spec().ServerChooses) && len(calls) > 0 {
 		last := calls[len(calls)-1]
 		if _, ok := last.Outputs["id"]; ok {
-			r.Later = &record.Later{Call: last.Name, Output: "id"}
+			r.ID, r.Later = "", &record.Later{Call: last.Name, Output: "id"}
 		}
 	}
 	return calls, nil

@@ -54,6 +54,11 @@ func (x *execution) linkedElsewhere(ctx context.Context, p *plan.Plan) error {
 		if other == nil || other.Person == who {
 			continue
 		}
+		if other.State == "pending" {
+			// It is being linked just now; its delivery will say whose it is.
+			return &plan.Stop{State: ledger.Waiting, Code: "linking", Cause: x.w.Delivery.Flow + ": the record is being linked",
+				Reason: "another delivery is linking the same record to a person; looking again when it is done"}
+		}
 		s.Key = "linked/" + l.System + "/" + other.Person
 		s.Offer.Merge = map[string]question.Merge{same: {Loser: who, Winner: other.Person}}
 		s.Offer.Choices = append([]question.Choice{{Value: same, Text: fmt.Sprintf("they are one person: join %s and %s", who, other.Person)}}, question.Usual()...)

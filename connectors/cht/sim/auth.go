@@ -10,6 +10,12 @@ import (
 // integrationRole is the role of the integration's own user.
 const integrationRole = "kiungo"
 
+// clerk is somebody of the programme who works in the CHT beside the integration.
+const (
+	clerkName     = "clerk"
+	clerkPassword = "Clerk123"
+)
+
 // user is an account. Place and Contact are ids of contacts.
 type user struct {
 	Username string   `json:"username"`

@@ -11,7 +11,7 @@ import (
 // Seed adds content from a JSON object with any of:
 //
 //	settings  merged into the app settings
-//	docs      documents of the database as they are stored; _rev is kept if given
+//	docs      documents of the database as they are stored; _rev is kept if given, else they replace what is there
 //	users     {username, password, roles, place, contact}
 //	remove    usernames, and ids of documents, to remove
 //
@@ -36,7 +36,7 @@ func (s *Sim) Seed(doc []byte) error {
 		if id == "" {
 			return fmt.Errorf("read the seed: document %d has no _id", i+1)
 		}
-		if err := s.force(id, text(d["_rev"]), d); err != nil {
+		if err := s.seed(id, d); err != nil {
 			return fmt.Errorf("read the seed: document %s: %w", id, err)
 		}
 	}
@@ -57,6 +57,18 @@ func (s *Sim) Seed(doc []byte) error {
 	return nil
 }
 
+// seed stores a document under its own revision, or as the next one of what is there.
+func (s *Sim) seed(id string, doc map[string]any) error {
+	if rev := text(doc["_rev"]); rev != "" {
+		return s.force(id, rev, doc)
+	}
+	if was := s.docs[id]; was != nil {
+		doc["_rev"] = was.rev
+	}
+	_, err := s.put(id, doc)
+	return err
+}
+
 // State is every document without its revision, and the users, in order.
 func (s *Sim) State() ([]byte, error) {
 	s.mu.Lock()
@@ -75,6 +87,9 @@ func (s *Sim) State() ([]byte, error) {
 	users := []any{}
 	for _, name := range names {
 		u := s.users[name]
+		if name == clerkName {
+			continue
+		}
 		users = append(users, map[string]any{"username": u.Username, "roles": u.Roles, "place": u.Place, "contact": u.Contact})
 	}
 	return json.MarshalIndent(map[string]any{"docs": docs, "users": users}, "", " ")

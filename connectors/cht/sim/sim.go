@@ -79,6 +79,7 @@ func New(options []byte) (*Sim, error) {
 		return nil, fmt.Errorf("read the simulator's options: version must be like 5.2.0")
 	}
 	s.users[o.User] = &user{Username: o.User, Password: o.Password, Roles: []string{integrationRole, "mm-online"}, missing: o.Missing}
+	s.users[clerkName] = &user{Username: clerkName, Password: clerkPassword, Roles: []string{"program_officer", "mm-online"}}
 	s.traffic.Refusal = func(w http.ResponseWriter, _ *http.Request) {
 		fail(w, http.StatusBadRequest, "Person is missing a \"name\" property.")
 	}

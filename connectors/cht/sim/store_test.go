@@ -176,3 +176,18 @@ func FuzzRequest(f *testing.F) {
 		do(t, s, "GET", "/api/v2/export/dhis?filters[dataSet]="+DataSet+"&filters[date][from]=1791000000000", "")
 	})
 }
+
+func TestASeedReplacesWhateverRevisionIsThere(t *testing.T) {
+	s := fresh(t, `{"default":"2026-10"}`)
+	for i, name := range []string{"one", "two", "three"} {
+		if err := s.Seed([]byte(`{"docs":[{"_id":"` + ContactID(41) + `","type":"person","name":"` + name + `"}]}`)); err != nil {
+			t.Fatal(err)
+		}
+		if doc := s.Get(ContactID(41)); doc["name"] != name || generation(text(doc["_rev"])) != i+2 {
+			t.Fatal(doc)
+		}
+	}
+	if err := s.Seed([]byte(`{"remove":["` + ContactID(41) + `","officer"]}`)); err != nil || s.Get(ContactID(41)) != nil || s.users["officer"] != nil {
+		t.Fatal("not removed", err)
+	}
+}

@@ -20,6 +20,8 @@ type Node interface {
 	Beat(ctx context.Context) error
 	// Lease gives until when the node may send something.
 	Lease(ctx context.Context) (until time.Time, ok bool)
+	// Lead tells whether the node is the one that does what is named.
+	Lead(ctx context.Context, name string, length time.Duration) (bool, error)
 }
 
 // TestLease is how long a node under test may be silent. It gives no heartbeat
@@ -32,7 +34,7 @@ type OpenNode func(t testing.TB, dir string, node int, c Config) Node
 // RunNodes runs what several nodes on one ledger promise.
 func RunNodes(t *testing.T, open OpenNode) {
 	for name, f := range map[string]func(*testing.T, OpenNode){
-		"TakeOver": testTakeOver, "Together": testTogether, "Load": testLoad,
+		"TakeOver": testTakeOver, "Together": testTogether, "Load": testLoad, "Lead": testLead,
 	} {
 		t.Run(name, func(t *testing.T) { f(t, open) })
 	}
@@ -181,6 +183,30 @@ func testTakeOver(t *testing.T, open OpenNode) {
 			t.Errorf("a new node may send for %s, %t", left, ok)
 		}
 	})
+}
+
+func testLead(t *testing.T, open OpenNode) {
+	c := newCluster(t, open)
+	leads := func(node int, name string, want bool) {
+		t.Helper()
+		got, err := c.nodes[node].Lead(t.Context(), name, time.Minute)
+		c.must(err)
+		if got != want {
+			t.Errorf("node %d leads %s: %t", node, name, got)
+		}
+	}
+	leads(0, "forms", true)
+	leads(1, "forms", false)
+	leads(1, "feed", true)
+	c.pass(50 * time.Second)
+	leads(0, "forms", true)
+	c.pass(50 * time.Second)
+	leads(1, "forms", false)
+	c.pass(time.Minute)
+	leads(1, "forms", true)
+	leads(0, "forms", false)
+	c.must(c.nodes[1].Close())
+	leads(0, "feed", true)
 }
 
 func testTogether(t *testing.T, open OpenNode) {

@@ -294,3 +294,30 @@ func (s *Store) Drop(w *ledger.Work) {
 		s.forget(w.Delivery.ID)
 	}
 }
+
+const qLead = `INSERT INTO leader (name, node, until) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET node = excluded.node, until = excluded.until
+WHERE leader.node = excluded.node OR leader.until <= ? OR EXISTS (SELECT 1 FROM node n WHERE n.id = leader.node AND n.stopped <> 0)`
+
+// Lead tells whether this node is the one that does what is named, and makes it
+// so, for a time, if none does. It saves work done twice and is no lock: what is
+// done must bear two at once, as a position that is compared and set does. Who
+// asks again in time goes on. On SQLite there is one node.
+func (s *Store) Lead(ctx context.Context, name string, length time.Duration) (leads bool, err error) {
+	if s.pg == nil {
+		return true, nil
+	}
+	err = s.pg.beat.do(ctx, func(c *pgConn) error {
+		var now int64
+		if _, err := one(c, qDBNow, func(r row) { now = r.int(0) }); err != nil {
+			return err
+		}
+		now = s.nodeTime(now)
+		n, err := c.exec(qLead, name, s.node, now+length.Microseconds(), now)
+		leads = n > 0
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("ask who does %s: %w", name, err)
+	}
+	return leads, nil
+}

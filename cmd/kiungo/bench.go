@@ -24,7 +24,7 @@ func (a *app) benchCmd() *cobra.Command {
 			"docs/performance.md has the method and the figures.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o.Registry = a.reg
+			o.Registry, o.Database = a.reg, a.databaseURL()
 			if profile != "" {
 				f, err := os.Create(profile)
 				if err != nil {

@@ -16,7 +16,6 @@ import (
 
 	"github.com/kiungo-health/kiungo/internal/control"
 	"github.com/kiungo-health/kiungo/internal/ledger"
-	"github.com/kiungo-health/kiungo/internal/ledger/store"
 	"github.com/kiungo-health/kiungo/internal/plan"
 	"github.com/kiungo-health/kiungo/internal/runner"
 )
@@ -26,10 +25,10 @@ func (a *app) service(ctx context.Context) (control.Service, func(), error) {
 	if remote, ok := control.Dial(a.dataDir); ok {
 		return remote, func() {}, nil
 	}
-	if found, _ := filepath.Glob(filepath.Join(a.dataDir, "*")); len(found) == 0 {
+	if found, _ := filepath.Glob(filepath.Join(a.dataDir, "*")); len(found) == 0 && a.databaseURL() == "" {
 		return nil, nil, usagef("there is no ledger in %s; name its folder with --data", a.dataDir)
 	}
-	l, err := store.OpenSQLite(ctx, a.dataDir, store.Options{})
+	l, err := a.openLedger(ctx)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -63,15 +63,15 @@ func (a *app) quietEngine(ctx context.Context) (*engine.Engine, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	dir, clean := a.dataDir, func() {}
+	dir, database, clean := a.dataDir, a.databaseURL(), func() {}
 	if _, running := serverOf(a.dataDir); running || !exists(filepath.Join(a.dataDir)) {
 		temporary, err := os.MkdirTemp("", "kiungo-plan-")
 		if err != nil {
 			return nil, nil, err
 		}
-		dir, clean = temporary, func() { _ = os.RemoveAll(temporary) }
+		dir, database, clean = temporary, "", func() { _ = os.RemoveAll(temporary) }
 	}
-	l, err := store.OpenSQLite(ctx, dir, store.Options{})
+	l, err := store.Open(ctx, database, dir, store.Options{})
 	if err != nil {
 		clean()
 		return nil, nil, err

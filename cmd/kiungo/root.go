@@ -20,6 +20,7 @@ type app struct {
 	siteFile     string
 	integrations string
 	dataDir      string
+	database     string
 	asJSON       bool
 	verbose      bool
 	reg          connector.Registry
@@ -40,7 +41,8 @@ func root() *cobra.Command {
 	f := cmd.PersistentFlags()
 	f.StringVar(&a.siteFile, "site", env("KIUNGO_SITE", "site.yaml"), "the site's file: its systems, active integrations and values")
 	f.StringVar(&a.integrations, "integrations", env("KIUNGO_INTEGRATIONS", "integrations"), "the folder of the integrations")
-	f.StringVar(&a.dataDir, "data", env("KIUNGO_DATA", "kiungo-data"), "the folder of the ledger")
+	f.StringVar(&a.dataDir, "data", env("KIUNGO_DATA", "kiungo-data"), "the folder of the ledger, or of this node's keyring if --database is given")
+	f.StringVar(&a.database, "database", "", "the ledger's PostgreSQL, as postgres://user@host/database?sslmode=verify-full; else KIUNGO_DATABASE, else SQLite in the data folder")
 	f.BoolVar(&a.asJSON, "json", false, "print JSON")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "log what is done, to standard error")
 	cmd.AddCommand(a.demoCmd(), a.serveCmd(), a.checkCmd(), a.testCmd(), a.planCmd(), a.sendCmd(), a.simCmd(),

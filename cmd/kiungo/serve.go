@@ -12,7 +12,6 @@ import (
 
 	"github.com/kiungo-health/kiungo/internal/control"
 	"github.com/kiungo-health/kiungo/internal/engine"
-	"github.com/kiungo-health/kiungo/internal/ledger/store"
 )
 
 func (a *app) serveCmd() *cobra.Command {
@@ -22,7 +21,9 @@ func (a *app) serveCmd() *cobra.Command {
 		Use:   "serve",
 		Short: "Run: take messages in, and carry them to where they belong",
 		Long: "Serve takes messages at http://LISTEN/in/SYSTEM, polls the sources that are polled,\n" +
-			"and applies what the active integrations say. It is stopped with Ctrl-C; nothing is lost.",
+			"and applies what the active integrations say. It is stopped with Ctrl-C; nothing is lost.\n" +
+			"With --database, any number of nodes share the work; each has a data folder of its own,\n" +
+			"with a copy of the first one's keyring.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			site, integrations, err := a.load()
@@ -33,12 +34,12 @@ func (a *app) serveCmd() *cobra.Command {
 				return usagef("no integration is active in %s", a.siteFile)
 			}
 			ctx := cmd.Context()
-			l, err := store.OpenSQLite(ctx, a.dataDir, store.Options{Log: func(s string) { a.log().Warn(s) }})
+			l, err := a.openLedger(ctx)
 			if err != nil {
 				return err
 			}
 			defer l.Close()
-			e, err := engine.New(engine.Options{Ledger: l, Registry: a.reg, Site: site, Integrations: integrations, Concurrency: workers, Log: a.log()})
+			e, err := engine.New(engine.Options{Ledger: l, Registry: a.reg, Site: site, Integrations: integrations, Concurrency: workers, Log: a.log(), Dispatcher: a.dispatcher(ctx, l)})
 			if err != nil {
 				return &usageError{err}
 			}

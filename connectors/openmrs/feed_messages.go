@@ -15,19 +15,19 @@ func feedMessages() []connector.MessageSpec {
 		"where the server's module says it; feed is the feed's name, or sweep.",
 		Fields: []string{"id", "title", "updated", "category", "action", "feed", "page", "resource", "uuid", "link", "encounter"}}
 	subject := connector.NameSpec{Name: "subject", About: "Whose it is: the uuid of the patient.", Fields: []string{"id", "uuid"}}
-	server := connector.NameSpec{Name: "server", About: "Name of the OpenMRS system that it came from."}
-	patient := connector.NameSpec{Name: "patient", Remote: true, Fields: patientShown,
+	server := connector.NameSpec{Name: "server", Fields: []string{"name", "place", "places"}, About: "The OpenMRS system that it came from: its name, and the places that it serves."}
+	patient := connector.NameSpec{Name: "patient", Remote: true, Kind: "Patient", Key: "id", Fields: patientShown,
 		About: "The patient as she is now. A patient who was voided, merged away or removed has voided: with where: !patient.voided what was made of her is taken back."}
 	encounter := connector.NameSpec{Name: "encounter", Remote: true, Fields: encounterShown,
 		About: "The encounter as it is now. answers has the values by the concepts asked: by uuid, and by SOURCE:code with coded answers as codes of that source; " +
 			"answer(encounter.answers, q) reads them by a table's column question. obs is the list, groups with members."}
 	from := map[string]string{"action": "entry/action", "feed": "entry/feed", "resource": "entry/resource"}
 	return []connector.MessageSpec{
-		{Name: kindPatient, About: "A patient was saved: an entry of an atom feed, or found by the sweep. It says who, not what: the patient is read when planning.",
+		{Name: kindPatient, Live: true, About: "A patient was saved: an entry of an atom feed, or found by the sweep. It says who, not what: the patient is read when planning.",
 			From: from, Names: []connector.NameSpec{entry, subject, server, patient}},
-		{Name: kindEncounter, About: "An encounter was saved; withdrawn when it was voided or removed. Its patient is known, its content is read when planning.",
+		{Name: kindEncounter, Live: true, About: "An encounter was saved; withdrawn when it was voided or removed. Its patient is known, its content is read when planning.",
 			From: from, Names: []connector.NameSpec{entry, subject, server, encounter, patient}},
-		{Name: kindObservation, About: "An observation was saved; withdrawn when it was voided. OpenMRS gives a changed observation a new uuid and voids the old one: " +
+		{Name: kindObservation, Live: true, About: "An observation was saved; withdrawn when it was voided. OpenMRS gives a changed observation a new uuid and voids the old one: " +
 			"what shall follow an observation through its changes is better taken from its encounter.",
 			From: from, Names: []connector.NameSpec{entry, subject, server,
 				{Name: "obs", Remote: true, Fields: obsShown, About: "The observation as it is now."}, encounter, patient}},

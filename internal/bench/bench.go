@@ -38,6 +38,7 @@ type Options struct {
 	Waiting     int           // deliveries that wait, meanwhile, for a system that is down
 	Dir         string        // of the ledger; empty: a temporary one
 	Registry    connector.Registry
+	Database    string // URL of a PostgreSQL; empty: SQLite
 }
 
 // Run is one measured run.
@@ -75,7 +76,7 @@ func Measure(ctx context.Context, o Options) (*Run, error) {
 		return nil, err
 	}
 	defer target.close()
-	run := &Run{Concurrency: o.Concurrency, CallMillis: float64(o.Call.Microseconds()) / 1000, Store: "sqlite",
+	run := &Run{Concurrency: o.Concurrency, CallMillis: float64(o.Call.Microseconds()) / 1000, Store: storeName(o.Database),
 		Deliveries: o.Deliveries, Calls: calls, Requests: len(exchanges), Waiting: o.Waiting}
 	if err := rig.loop(ctx, target, exchanges, run); err != nil {
 		return nil, fmt.Errorf("bare loop: %w", err)
@@ -94,6 +95,8 @@ type rig struct {
 	temp   bool
 	sim    simulate.Simulator
 	sample string
+	// schemas were made in the database and are dropped.
+	schemas []string
 }
 
 func newRig(o Options) (*rig, error) {
@@ -121,6 +124,7 @@ func newRig(o Options) (*rig, error) {
 }
 
 func (r *rig) close() {
+	r.dropSchemas()
 	if r.temp {
 		_ = os.RemoveAll(r.dir)
 	}
@@ -160,11 +164,15 @@ integrations:
 	if err := problems.Err(); err != nil {
 		return nil, nil, err
 	}
-	l, err := store.OpenSQLite(ctx, filepath.Join(dir, "ledger"), store.Options{MinFree: -1})
+	database, err := r.schema(name)
 	if err != nil {
 		return nil, nil, err
 	}
-	e, err := engine.New(engine.Options{Ledger: l, Registry: r.Registry, Site: site, Integrations: active,
+	l, err := store.Open(ctx, database, filepath.Join(dir, "ledger"), store.Options{MinFree: -1})
+	if err != nil {
+		return nil, nil, err
+	}
+	e, err := engine.New(engine.Options{Ledger: l, Registry: r.Registry, Site: site, Integrations: active, Dispatcher: dispatcher(ctx, l, database),
 		Concurrency: r.Concurrency, NoPolls: true, Transport: transport, Probe: time.Hour})
 	if err == nil {
 		err = e.Start(ctx)

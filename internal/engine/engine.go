@@ -44,6 +44,9 @@ type Options struct {
 	Soon time.Duration
 	// Grace is how long a stop waits for what runs; 0 is the dispatcher's usual.
 	Grace time.Duration
+	// Dispatcher makes another dispatcher than the one in process: river.New
+	// where several nodes share the ledger.
+	Dispatcher func(run lane.Run, o lane.Options) (Dispatcher, error)
 }
 
 // Engine is a running site.
@@ -53,7 +56,7 @@ type Engine struct {
 	Intake  *intake.Intake
 	Runner  *runner.Runner
 
-	dispatcher *lane.Dispatcher
+	dispatcher Dispatcher
 	pollers    map[string]*intake.Poller
 	lists      []*intake.List
 	background sync.WaitGroup
@@ -86,8 +89,10 @@ func New(o Options) (*Engine, error) {
 	}
 	e.Runner = &runner.Runner{Ledger: o.Ledger, Systems: e.Systems, Policy: o.Policy, Log: o.Log,
 		Flows: func(name string) *flow.Flow { return byName[name] }}
-	e.dispatcher = lane.New(o.Ledger, e.run, lane.Options{Workers: o.Concurrency, Soon: o.Soon, Grace: o.Grace,
-		Log: func(text string) { o.Log.Warn(text) }})
+	var err error
+	if e.dispatcher, err = e.dispatch(e.run); err != nil {
+		return nil, err
+	}
 	o.Ledger.OnDue(func(lanes []int64) { e.Ring(lanes...) })
 	e.Intake = &intake.Intake{Ledger: o.Ledger, Flows: flows, Systems: e.Systems, Registry: o.Registry, Wake: e.wake, Log: o.Log}
 	e.makePollers()
@@ -102,6 +107,9 @@ func (e *Engine) run(ctx context.Context, w *ledger.Work) *ledger.Work {
 		return next
 	}
 	if errors.Is(err, ledger.ErrFenced) || errors.Is(err, ledger.ErrClosed) || errors.Is(err, ledger.ErrUncertain) {
+		if n, ok := e.Ledger.(node); ok {
+			n.Drop(w)
+		}
 		return nil
 	}
 	e.Log.Error("a delivery could not be written down and will be taken up again", "delivery", w.Delivery.ID, "error", err)
@@ -145,6 +153,7 @@ func (e *Engine) openSystems() error {
 		if i := slices.IndexFunc(c.Kinds, func(k connector.KindSpec) bool { return k.Person }); i >= 0 {
 			port.PersonKind = s.Connector + "/" + connector.ShortKind(c.Kinds[i].Name)
 		}
+		port.Hold = e.hold()
 		port.OnChange = func(open bool, reason string) { e.circuit(port, open, reason) }
 		e.Systems[name] = port
 	}
@@ -275,10 +284,10 @@ func (e *Engine) Start(ctx context.Context) error {
 		return nil
 	}
 	for _, p := range e.pollers {
-		e.background.Go(func() { p.Run(e.ctx) })
+		e.background.Go(func() { e.elected(e.ctx, "poll "+p.System.Name()+"/"+p.Stream.Name, p.Run) })
 	}
 	for _, l := range e.lists {
-		e.background.Go(func() { l.Run(e.ctx) })
+		e.background.Go(func() { e.elected(e.ctx, "list "+l.System.Name()+"/"+l.Source.Message.Name+" "+l.Flow.Name, l.Run) })
 	}
 	return nil
 }

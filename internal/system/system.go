@@ -48,6 +48,10 @@ type Port struct {
 	// OnChange is told when the circuit opens (with a reason) or closes ("").
 	// Set it before the first request.
 	OnChange func(open bool, reason string)
+	// Hold bounds a request that changes something by how long this node may
+	// still act for its lanes (law 11): the context ends then. Its error says
+	// that nothing may be sent. Nil: no bound.
+	Hold func(ctx context.Context) (context.Context, context.CancelFunc, error)
 }
 
 // New makes a port for a system.
@@ -107,6 +111,14 @@ func (d door) Do(ctx context.Context, about string, r call.Request) (call.Answer
 		return call.Answer{}, err
 	}
 	defer release()
+	if r.Changes() && d.port.Hold != nil {
+		held, end, err := d.port.Hold(ctx)
+		if err != nil {
+			return call.Answer{}, fmt.Errorf("%s: nothing is sent: %w", d.port.Name(), err)
+		}
+		defer end()
+		ctx = held
+	}
 	answer, verdict, sendErr := d.port.send(ctx, r)
 	opened := d.port.circuit.note(d.lane, verdict, answer.Status, time.Now())
 	if opened && d.port.OnChange != nil {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -69,28 +68,21 @@ func (s *Sim) seed(id string, doc map[string]any) error {
 	return err
 }
 
-// State is every document without its revision, and the users, in order.
+// State is every document by its id, without its revision, and the users by name.
 func (s *Sim) State() ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	docs := []any{}
+	docs, users := map[string]any{}, map[string]any{}
 	for _, id := range s.ids() {
 		d := s.docs[id].whole()
 		delete(d, "_rev")
-		docs = append(docs, d)
+		delete(d, "_id")
+		docs[id] = d
 	}
-	var names []string
-	for name := range s.users {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	users := []any{}
-	for _, name := range names {
-		u := s.users[name]
-		if name == clerkName {
-			continue
+	for name, u := range s.users {
+		if name != clerkName {
+			users[name] = map[string]any{"roles": u.Roles, "place": u.Place, "contact": u.Contact}
 		}
-		users = append(users, map[string]any{"username": u.Username, "roles": u.Roles, "place": u.Place, "contact": u.Contact})
 	}
 	return json.MarshalIndent(map[string]any{"docs": docs, "users": users}, "", " ")
 }

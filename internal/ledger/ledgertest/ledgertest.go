@@ -32,10 +32,15 @@ func Run(t *testing.T, open Open) {
 		"Intake": testIntake, "Lanes": testLanes, "Running": testRunning, "Claims": testClaims,
 		"Versions": testVersions, "Crosswalk": testCrosswalk, "People": testPeople,
 		"Crash": testCrash, "Merge": testMerge, "Isolation": testIsolation, "Clock": testClock,
+		"Links": testLinks, "MergePeople": testMergePeople, "History": testHistory, "Lessons": testLessons, "Lists": testLists,
+		"Questions": testQuestions, "Alongside": testAlongside,
 	} {
 		t.Run(name, func(t *testing.T) { f(t, open) })
 	}
 }
+
+// epoch is when every test begins.
+var epoch = time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
 
 // bench is a ledger under test with a clock that only the test moves.
 type bench struct {
@@ -48,7 +53,7 @@ type bench struct {
 }
 
 func newBench(t *testing.T, open Open) *bench {
-	b := &bench{T: t, open: open, dir: t.TempDir(), now: time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)}
+	b := &bench{T: t, open: open, dir: t.TempDir(), now: epoch}
 	b.reopen()
 	t.Cleanup(func() { b.Ledger.Close() })
 	return b

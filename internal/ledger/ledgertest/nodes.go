@@ -121,7 +121,7 @@ func testTakeOver(t *testing.T, open OpenNode) {
 		c.pass(TestLease - time.Second)
 		c.must(b.Beat(t.Context()))
 		c.run(1, lane, "") // its lease is not over
-		c.pass(time.Minute)
+		c.pass(TestLease)
 		c.must(b.Beat(t.Context()))
 		w := c.run(1, lane, "f1")
 		if w.Epoch <= old.Epoch || string(w.Plan) != "plan" || len(w.Journal) != 1 {

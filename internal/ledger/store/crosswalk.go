@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/kiungo-health/kiungo/internal/ledger"
@@ -115,10 +116,21 @@ func (t *tx) drop(l *ledger.Link, who, note string) error {
 
 // MergePeople makes two people one; see ledger.Ledger.
 func (s *Store) MergePeople(ctx context.Context, loser, winner, who, note string) error {
+	var err error
+	if loser, err = s.Person(ctx, loser); err != nil {
+		return err
+	}
+	if winner, err = s.Person(ctx, winner); err != nil {
+		return err
+	}
 	if loser == winner {
 		return fmt.Errorf("that is the same person already: %w", ledger.ErrState)
 	}
 	links, err := s.Links(ctx, loser)
+	if err != nil {
+		return err
+	}
+	apart, err := s.stillApart(ctx, loser, winner, links)
 	if err != nil {
 		return err
 	}
@@ -149,6 +161,16 @@ func (s *Store) MergePeople(ctx context.Context, loser, winner, who, note string
 				return struct{}{}, err
 			}
 		}
+		for _, person := range []string{loser, winner} {
+			if err := t.must(qDropAparts, s.ring.Mac("person", person)); err != nil {
+				return struct{}{}, err
+			}
+		}
+		for _, row := range apart {
+			if err := t.must(qSetApart, row.person, row.ident, row.sealed); err != nil {
+				return struct{}{}, err
+			}
+		}
 		if err := t.must(qMoveTies, s.ring.Mac("person", winner), s.ring.Mac("person", loser)); err != nil {
 			return struct{}{}, err
 		}
@@ -157,24 +179,65 @@ func (s *Store) MergePeople(ctx context.Context, loser, winner, who, note string
 	return err
 }
 
+// stillApart are the records that either of two people was kept apart from,
+// sealed for the winner: but for those that the other has.
+func (s *Store) stillApart(ctx context.Context, loser, winner string, had []ledger.Link) ([]linkRow, error) {
+	has, err := s.Links(ctx, winner)
+	if err != nil {
+		return nil, err
+	}
+	theirs := map[[3]string]bool{}
+	for _, l := range slices.Concat(had, has) {
+		theirs[[3]string{l.System, l.Kind, l.ID}] = true
+	}
+	var out []linkRow
+	for _, person := range []string{winner, loser} {
+		list, err := s.Apart(ctx, person)
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range list {
+			if theirs[[3]string{l.System, l.Kind, l.ID}] {
+				continue
+			}
+			l.Person = winner
+			row, err := s.sealApart(l)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, row)
+		}
+	}
+	return out, nil
+}
+
+// sealApart seals a record that is kept apart from its person.
+func (s *Store) sealApart(l ledger.Link) (linkRow, error) {
+	rows, err := s.sealLinks([]ledger.Link{l})
+	if err != nil {
+		return linkRow{}, err
+	}
+	row := rows[0]
+	b, err := json.Marshal(l)
+	if err != nil {
+		return row, fmt.Errorf("encode what is kept apart: %w", err)
+	}
+	row.sealed = s.ring.Main().Seal(seal.RowKey("apart", append(append([]byte(nil), row.person...), row.ident...), "sealed"), b)
+	return row, nil
+}
+
 // KeepApart remembers that a record is not that person's; see ledger.Ledger.
 func (s *Store) KeepApart(ctx context.Context, l ledger.Link, who, note string) error {
-	rows, err := s.sealLinks([]ledger.Link{l})
+	row, err := s.sealApart(l)
 	if err != nil {
 		return err
 	}
-	row := &rows[0]
-	b, err := json.Marshal(l)
-	if err != nil {
-		return fmt.Errorf("encode what is kept apart: %w", err)
-	}
-	sealed := s.ring.Main().Seal(seal.RowKey("apart", append(append([]byte(nil), row.person...), row.ident...), "sealed"), b)
 	line, err := s.tie(l.Person, "apart", who, note, l)
 	if err != nil {
 		return err
 	}
 	_, err = do(ctx, s, lanes, func(t *tx) (struct{}, error) {
-		if err := t.must(qSetApart, row.person, row.ident, sealed); err != nil {
+		if err := t.must(qSetApart, row.person, row.ident, row.sealed); err != nil {
 			return struct{}{}, err
 		}
 		return struct{}{}, t.tie(line)

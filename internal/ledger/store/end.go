@@ -180,6 +180,9 @@ func (t *tx) end(w *ledger.Work, run *running, e *ending) error {
 		}
 	}
 	if !e.State.Ended() {
+		if err := t.rehome(id, run.in); err != nil {
+			return err
+		}
 		return t.enter(id, e.enter)
 	}
 	for _, lane := range run.in {
@@ -328,6 +331,9 @@ func (s *Store) Release(ctx context.Context, w *ledger.Work) error {
 			}
 		}
 		if err := t.must(qUnstart, t.now, w.Delivery.ID); err != nil {
+			return struct{}{}, err
+		}
+		if err := t.rehome(w.Delivery.ID, run.in); err != nil {
 			return struct{}{}, err
 		}
 		t.then(func() { s.forget(w.Delivery.ID) })

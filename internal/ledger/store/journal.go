@@ -183,5 +183,8 @@ func (t *tx) awaitClaim(w *ledger.Work, run *running, holder int64) error {
 	if err := t.must(qSetState, string(ledger.Waiting), "another delivery is writing the same record", "claim", "", string(ledger.BlockClaim), by, int64(0), int64(0), int64(0), w.Delivery.ID); err != nil {
 		return err
 	}
+	if err := t.rehome(w.Delivery.ID, run.in); err != nil {
+		return err
+	}
 	return t.freeLanes(run.in, t.now)
 }

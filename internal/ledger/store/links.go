@@ -57,11 +57,15 @@ func (t *tx) checkLinks(links []linkRow) error {
 	}
 	for i := range links {
 		other := others[i]
+		if other != nil && !bytes.Equal(other, links[i].person) {
+			if one, err := t.becameOne(&links[i]); err != nil {
+				return err
+			} else if !one {
+				return fmt.Errorf("link to %s %s: %w", links[i].System, links[i].Kind, ledger.ErrLinked)
+			}
+		}
 		links[i].stands = other != nil && states[i] == "linked"
 		links[i].found = other != nil
-		if other != nil && !bytes.Equal(other, links[i].person) {
-			return fmt.Errorf("link to %s %s: %w", links[i].System, links[i].Kind, ledger.ErrLinked)
-		}
 		for j := range links[:i] {
 			if !bytes.Equal(links[j].ident, links[i].ident) {
 				continue
@@ -103,6 +107,15 @@ func (t *tx) writeLinks(e *ending) error {
 		if err != nil {
 			return err
 		}
+		if n == 0 {
+			if one, err := t.becameOne(l); err != nil {
+				return err
+			} else if one {
+				if n, err = t.exec(qUnlink, l.ident, l.person); err != nil {
+					return err
+				}
+			}
+		}
 		if n > 0 {
 			if err := t.partLanes(l); err != nil {
 				return err
@@ -110,6 +123,65 @@ func (t *tx) writeLinks(e *ending) error {
 		}
 	}
 	return nil
+}
+
+// becameOne makes a link that of the person who has the identifier, if both
+// were made one person while the delivery ran, or will be once it ends.
+func (t *tx) becameOne(l *linkRow) (bool, error) {
+	has := linkRow{ident: l.ident}
+	found, err := one(t, qLink, func(r row) { has.System, has.Kind, has.sealed = r.text(1), r.text(2), r.blob(5) }, l.ident)
+	if err != nil || !found {
+		return false, err
+	}
+	other, err := t.s.openLink(&has)
+	if err != nil || other.Person == l.Person {
+		return false, err
+	}
+	if err := t.needAlone(); err != nil {
+		return false, err
+	}
+	if same, err := t.willBeOne(l.whose, t.s.laneKey("person:"+other.Person)); err != nil || !same {
+		return false, err
+	}
+	mine := l.Link
+	mine.Person = other.Person
+	rows, err := t.s.sealLinks([]ledger.Link{mine})
+	if err != nil {
+		return false, err
+	}
+	*l = rows[0]
+	return true, nil
+}
+
+// willBeOne tells whether two lanes are one, or will be once the merges that
+// wait are done.
+func (t *tx) willBeOne(a, b laneKey) (bool, error) {
+	first, err := t.lockLane(a)
+	if err != nil {
+		return false, err
+	}
+	last, err := t.lockLane(b)
+	if err != nil {
+		return false, err
+	}
+	seen := []int64{first.id}
+	for i := 0; i < len(seen); i++ {
+		if seen[i] == last.id {
+			return true, nil
+		}
+		err := t.each(qMerges, func(r row) (bool, error) {
+			for _, id := range []int64{r.int(0), r.int(1)} {
+				if !slices.Contains(seen, id) {
+					seen = append(seen, id)
+				}
+			}
+			return true, nil
+		}, seen[i], seen[i])
+		if err != nil {
+			return false, err
+		}
+	}
+	return false, nil
 }
 
 // setLink writes a link that checkLinks has looked at. One that was not there
@@ -181,7 +253,10 @@ func (t *tx) partLanes(l *linkRow) error {
 		return err
 	}
 	if own.alias == 0 {
-		return t.mergeEnded(own.id)
+		if err := t.mergeEnded(own.id); err != nil {
+			return err
+		}
+		return t.mergeEnded(whose.id)
 	}
 	if err := t.must(qUnalias, own.id); err != nil {
 		return err
@@ -192,10 +267,15 @@ func (t *tx) partLanes(l *linkRow) error {
 	return t.moveBack(own.id, whose.id)
 }
 
-// moveBack moves the open deliveries that came by a lane out of another.
+// moveBack moves the open deliveries that came by a lane out of another. One
+// that is being run stays until it pauses; see rehome.
 func (t *tx) moveBack(own, from int64) error {
+	at, err := t.lane(from)
+	if err != nil {
+		return err
+	}
 	var open []int64
-	err := t.each(qOpenInLane, func(r row) (bool, error) {
+	err = t.each(qOpenInLane, func(r row) (bool, error) {
 		open = append(open, r.int(1))
 		return true, nil
 	}, from)
@@ -203,21 +283,58 @@ func (t *tx) moveBack(own, from int64) error {
 		return err
 	}
 	for _, id := range open {
-		var d brief
-		if _, err := one(t, qBrief, func(r row) { d = scanBrief(r) }, id); err != nil {
-			return err
-		}
-		if !slices.Contains(d.via, own) || slices.Contains(d.via, from) {
+		if id == at.running {
 			continue
 		}
-		if err := t.must(qMoveBack, own, from, id); err != nil {
-			return err
-		}
-		if err := t.must(qMoveDelivery, own, id, from); err != nil {
+		if err := t.rehome(id, []int64{from}); err != nil {
 			return err
 		}
 	}
 	return t.wakeLane(own, t.now)
+}
+
+// rehome puts an open delivery that is not being run (any more) in the lanes
+// that it came by, as they are now: a record that was unlinked has left the
+// person's lane. was are lanes that it stands in.
+func (t *tx) rehome(delivery int64, was []int64) error {
+	var d brief
+	found, err := one(t, qBrief, func(r row) { d = scanBrief(r) }, delivery)
+	if err != nil || !found {
+		return err
+	}
+	in, err := t.lanesOf(d.via)
+	if err != nil {
+		return err
+	}
+	for _, id := range was {
+		if slices.Contains(in, id) {
+			continue
+		}
+		if err := t.needAlone(); err != nil {
+			return err
+		}
+		if err := t.must(qLeaveLane, id, d.seq, d.id); err != nil {
+			return err
+		}
+		if err := t.must(qMoveDelivery, in[0], d.id, id); err != nil {
+			return err
+		}
+	}
+	for _, id := range in {
+		if slices.Contains(was, id) {
+			continue
+		}
+		if err := t.needAlone(); err != nil {
+			return err
+		}
+		if err := t.must(qEnterLane, id, d.seq, d.id); err != nil {
+			return err
+		}
+		if err := t.wakeLane(id, t.now); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Links gives what the crosswalk knows of a person.

@@ -86,6 +86,13 @@ func runMigration(c conn, stmts []string, version int64) error {
 	if _, err := c.exec("BEGIN"); err != nil {
 		return err
 	}
+	if c, ok := c.(*pgConn); ok {
+		if err := c.script(strings.Join(stmts, ";\n")); err != nil {
+			_, _ = c.exec("ROLLBACK")
+			return err
+		}
+		stmts = nil
+	}
 	for _, stmt := range stmts {
 		if _, err := c.exec(stmt); err != nil {
 			_, _ = c.exec("ROLLBACK") // the first error is the one to tell

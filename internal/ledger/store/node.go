@@ -15,6 +15,9 @@ const (
 	usualLease = 30 * time.Second
 	// beatsPerLease is how often a node gives a heartbeat.
 	beatsPerLease = 6
+	// marginPart of a lease goes by after its end before a node is taken for dead:
+	// what it sent at the last moment was cut off by then.
+	marginPart = 6
 )
 
 // qKeepTime remembers ledger time, should the database's clock be put back.
@@ -63,7 +66,7 @@ func (s *Store) addNode(t *tx, host string) error {
 	}
 	t.now = max(t.now, s.last.Load())
 	if _, err := one(t, `INSERT INTO node (id, host, pid, started, heartbeat, stopped, name, lease) SELECT COALESCE(MAX(id), 0) + 1, ?, ?, ?, ?, 0, ?, ? FROM node RETURNING id`,
-		func(r row) { s.node = r.int(0) }, host, int64(os.Getpid()), t.now, t.now, s.pg.name, (s.pg.lease + leaseMargin).Microseconds()); err != nil {
+		func(r row) { s.node = r.int(0) }, host, int64(os.Getpid()), t.now, t.now, s.pg.name, (s.pg.lease + s.pg.lease/marginPart).Microseconds()); err != nil {
 		return err
 	}
 	if err := t.must(qGiveUp, t.now, s.node, t.now); err != nil {
@@ -232,9 +235,6 @@ type leaseEnd struct {
 }
 
 const (
-	// leaseMargin is how long after the end of its lease a node is taken for
-	// dead: what it sent at the last moment is answered by then, or cut off.
-	leaseMargin = 5 * time.Second
 	// suspended is how far the clocks may part before the database is asked: a
 	// machine that was asleep has a monotonic clock that was, too.
 	suspended = 2 * time.Second

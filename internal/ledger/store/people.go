@@ -52,16 +52,27 @@ func (t *tx) idle(id int64) (*brief, error) {
 	if d.in, err = t.lanesOf(d.via); err != nil {
 		return nil, err
 	}
-	for _, lane := range d.in {
-		l, err := t.lane(lane)
-		if err != nil {
-			return nil, err
-		}
-		if l.running == id {
-			return nil, fmt.Errorf("delivery %d is being run: %w", id, ledger.ErrState)
-		}
+	if runs, err := t.runs(&d); err != nil {
+		return nil, err
+	} else if runs {
+		return nil, fmt.Errorf("delivery %d is being run: %w", id, ledger.ErrState)
 	}
 	return &d, nil
+}
+
+// runs tells whether a delivery is being run: in one of its lanes, or in the
+// one that it stood in before its record was unlinked.
+func (t *tx) runs(d *brief) (bool, error) {
+	for _, id := range append([]int64{d.lane}, d.in...) {
+		l, err := t.lane(id)
+		if err != nil {
+			return false, err
+		}
+		if l.running == d.id {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // Retry makes a held, half undone, undone or refused delivery due again.

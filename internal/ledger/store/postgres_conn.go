@@ -232,6 +232,14 @@ func (c *pgConn) flush() error {
 	return err
 }
 
+// script runs statements without parameters, at once.
+func (c *pgConn) script(sql string) error {
+	if err := c.flush(); err != nil {
+		return err
+	}
+	return c.c.Exec(c.ctx, sql).Close()
+}
+
 // forget drops what was gathered and not sent.
 func (c *pgConn) forget() { c.batch, c.waiting = &pgconn.Batch{}, 0 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	goflag "flag"
 	"path/filepath"
 	"strconv"
 	"testing"
@@ -29,7 +30,18 @@ func openPostgres(t testing.TB, dir string, c ledgertest.Config) ledger.Ledger {
 
 func TestContractOnPostgres(t *testing.T) { ledgertest.Run(t, openPostgres) }
 
-func TestModelOnPostgres(t *testing.T) { ledgertest.RunModel(t, openPostgres) }
+// TestModelOnPostgres makes fewer runs than on SQLite, unless it is told how
+// many: each makes its tables first.
+func TestModelOnPostgres(t *testing.T) {
+	const checks = "rapid.checks"
+	if f := goflag.Lookup(checks); f != nil && f.Value.String() == f.DefValue {
+		if err := goflag.Set(checks, "25"); err != nil {
+			t.Fatal(err)
+		}
+		defer goflag.Set(checks, f.DefValue)
+	}
+	ledgertest.RunModel(t, openPostgres)
+}
 
 func TestNodesOnPostgres(t *testing.T) {
 	ledgertest.RunNodes(t, func(t testing.TB, dir string, node int, c ledgertest.Config) ledgertest.Node {

@@ -89,6 +89,7 @@ ON CONFLICT (flow, state, shard) DO UPDATE SET n = tally.n + excluded.n, calls =
 	qMoveTies   = `UPDATE tie SET person = ? WHERE person = ?`
 	qSetApart   = `INSERT INTO apart (person, ident, sealed) VALUES (?, ?, ?) ON CONFLICT (person, ident) DO NOTHING`
 	qApart      = `SELECT ident, sealed FROM apart WHERE person = ? ORDER BY ident`
+	qDropAparts = `DELETE FROM apart WHERE person = ?`
 	qDropApart  = `DELETE FROM apart WHERE person = ? AND ident = ?`
 
 	// lessons and lists
@@ -159,8 +160,7 @@ ON CONFLICT (flow, state, shard) DO UPDATE SET n = tally.n + excluded.n, calls =
 	// for people
 	qCauses   = `SELECT d.code, d.cause, MIN(d.flow), COUNT(*), MIN(d.created), MIN(d.id) FROM delivery d WHERE d.state IN ('held', 'half undone') GROUP BY d.code, d.cause ORDER BY COUNT(*) DESC, MIN(d.id) LIMIT 1000`
 	qReason   = `SELECT reason FROM delivery WHERE id = ?`
-	qOfLane   = `SELECT ` + deliveryCols + ` FROM delivery d JOIN message m ON m.id = d.message WHERE d.lane = ? AND d.id < ? ORDER BY d.id DESC LIMIT ?`
+	qOfLane   = `SELECT ` + deliveryCols + ` FROM delivery d JOIN message m ON m.id = d.message WHERE d.lane IN (WITH RECURSIVE led(id) AS (SELECT CAST(? AS BIGINT) UNION SELECT l.id FROM lane l JOIN led ON l.alias = led.id WHERE l.alias <> 0) SELECT id FROM led) AND d.id < ? ORDER BY d.id DESC LIMIT ?`
 	qLaneUsed = `SELECT 1 FROM delivery_lane WHERE lane = ? LIMIT 1`
 	qUnalias  = `UPDATE lane SET alias = 0 WHERE id = ?`
-	qMoveBack = `UPDATE delivery_lane SET lane = ? WHERE lane = ? AND delivery = ?`
 )

@@ -41,14 +41,8 @@ func (t *tx) supersede(o *older) (bool, error) {
 	if o.state == ledger.HalfUndone {
 		return false, nil
 	}
-	for _, id := range o.in {
-		l, err := t.lane(id)
-		if err != nil {
-			return false, err
-		}
-		if l.running == o.id {
-			return false, nil
-		}
+	if runs, err := t.runs(&o.brief); err != nil || runs {
+		return false, err
 	}
 	if o.planNo > 0 {
 		wrote, err := t.hasWritten(&o.brief)

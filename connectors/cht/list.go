@@ -72,6 +72,13 @@ func (s *System) rows(ctx context.Context, do call.Doer, run connector.Run) ([]c
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.name, err)
 	}
+	switch run.With["ask"] {
+	case "", "yes":
+	case "no":
+		return nil, nil
+	default:
+		return nil, fmt.Errorf("%s: with: ask is yes or no", s.name)
+	}
 	var rows []connector.Incoming
 	switch run.Kind {
 	case kindExport:

@@ -39,7 +39,7 @@ func messages() []connector.MessageSpec {
 			Names: []connector.NameSpec{
 				{Name: "row", Sampled: true, Open: true, About: "The row's values by the column's slug and by its header: row.clinic_id, row[\"Live births\"]. A value that was not counted is absent, which is not 0.",
 					Fields: []string{"change"}},
-				{Name: "report", About: "The report.", Fields: []string{"id", "title", "key"}},
+				{Name: "report", About: "The report; columns are the names of its columns, in order, each as row has it by its slug.", Fields: []string{"id", "title", "key", "columns"}},
 				{Name: "period", About: "The period that the rows are of, with its first and last day (YYYY-MM-DD).", Fields: []string{"name", "start", "end"}},
 			}},
 		{Name: kindUnreadable, About: "A document of the sweep that could not be read; its id and why. It never stops the sweep.",

@@ -118,7 +118,8 @@ func TestTheDocumentedAnswerGivesRowsBySlugAndHeader(t *testing.T) {
 	if err != nil || len(contents) != 2 {
 		t.Fatalf("%d rows, %v", len(contents), err)
 	}
-	want := map[string]any{"report": map[string]any{"id": "9aab0eeb88555a7b4568676883e7379a", "title": ""}, "row": map[string]any{
+	want := map[string]any{"report": map[string]any{"id": "9aab0eeb88555a7b4568676883e7379a", "title": "",
+		"columns": []any{"district", "number_of_children_visited", "gender-male", "gender-female"}}, "row": map[string]any{
 		"district": "Middlesex", "District": "Middlesex", "number_of_children_visited": 46.0, "Num Children Visited": 46.0,
 		"gender-male": 10.0, "Gender-male": 10.0, "gender-female": 35.0, "Gender-female": 35.0}}
 	if d := cmp.Diff(want, decode(t, contents[0])); d != "" {
@@ -134,7 +135,7 @@ func TestARowIsAMessageOfItsReportPeriodAndKey(t *testing.T) {
 		t.Fatalf("rows %+v", got)
 	}
 	want := map[string]any{"row": map[string]any{"clinic_id": "a/1", "Clinic": "a/1", "births": 0.0, "Live births": 0.0},
-		"report": map[string]any{"id": "c0febabe", "title": "Activity", "key": "clinic_id"},
+		"report": map[string]any{"id": "c0febabe", "title": "Activity", "key": "clinic_id", "columns": []any{"clinic_id", "births"}},
 		"period": map[string]any{"name": "202610", "start": "2026-10-01", "end": "2026-10-31"}}
 	if d := cmp.Diff(want, content(t, got[0])); d != "" {
 		t.Error(d)

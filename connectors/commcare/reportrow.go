@@ -65,6 +65,8 @@ func readReportPage(body []byte) (*reportPageDoc, error) {
 // rowReader reads the rows of pages with the same columns.
 type rowReader struct {
 	names map[string]string // name in the message -> slug in the answer
+	// columns are the names of the columns, in order, each once.
+	columns []string
 	key   []string          // names; none: made of the row's words
 }
 
@@ -76,6 +78,9 @@ func newRowReader(columns []reportColumn, key string) (*rowReader, error) {
 	b := &rowReader{names: map[string]string{}}
 	headers := map[string]int{}
 	for _, c := range columns {
+		if _, twice := b.names[c.name()]; !twice {
+			b.columns = append(b.columns, c.name())
+		}
 		b.names[c.name()] = c.slug
 		headers[c.header]++
 	}
@@ -125,12 +130,13 @@ type reportRow struct {
 	key     string // "" if it has none
 	version string
 	problem string
+	columns []string // of the report
 }
 
 // row reads one row of a page.
 func (b *rowReader) row(raw any) (*reportRow, error) {
 	m, ok := raw.(map[string]any)
-	row := &reportRow{doc: map[string]any{}}
+	row := &reportRow{doc: map[string]any{}, columns: b.columns}
 	for name, slug := range b.names {
 		row.doc[name] = cell(m[slug])
 	}
@@ -235,7 +241,9 @@ func (r *reportRun) message(row *reportRow, twice bool) (*connector.Incoming, er
 		in.Problem = "another row of the report has the same key; name columns in the flow's from that tell rows apart: key: COLUMN, COLUMN"
 	}
 	in.Doc = r.docPrefix() + key
-	doc := map[string]any{"row": row.doc, "report": r.about()}
+	about := r.about()
+	about["columns"] = row.columns
+	doc := map[string]any{"row": row.doc, "report": about}
 	if r.run.Period != "" {
 		doc["period"] = map[string]any{"name": r.run.Period, "start": r.run.Start.Format(time.DateOnly), "end": r.run.End.Format(time.DateOnly)}
 	}

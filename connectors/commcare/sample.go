@@ -51,6 +51,7 @@ func sampleReport(raw []byte) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	about["columns"] = b.columns
 	var out [][]byte
 	for _, item := range p.rows {
 		row, err := b.row(item)

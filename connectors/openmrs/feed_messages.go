@@ -20,7 +20,7 @@ func feedMessages() []connector.MessageSpec {
 		About: "The patient as she is now. A patient who was voided, merged away or removed has voided: with where: !patient.voided what was made of her is taken back."}
 	encounter := connector.NameSpec{Name: "encounter", Remote: true, Fields: encounterShown,
 		About: "The encounter as it is now. answers has the values by the concepts asked: by uuid, and by SOURCE:code with coded answers as codes of that source; " +
-			"answer(encounter.answers, q) reads them by a table's column question. obs is the list, groups with members."}
+			"answer(encounter.answers, q) reads them by a table's column question. obs is the list, groups with members. ours: this integration's own user made it, and nobody has changed it since (an echo)."}
 	from := map[string]string{"action": "entry/action", "feed": "entry/feed", "resource": "entry/resource"}
 	return []connector.MessageSpec{
 		{Name: kindPatient, Live: true, About: "A patient was saved: an entry of an atom feed, or found by the sweep. It says who, not what: the patient is read when planning.",

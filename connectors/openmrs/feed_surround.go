@@ -111,7 +111,7 @@ func (s *System) showPatient(ctx context.Context, do call.Doer, id string) (map[
 }
 
 const (
-	shownObs = "uuid,voided,concept:(uuid,display,datatype:(uuid)),value:(uuid,display),comment,obsDatetime"
+	shownObs = "uuid,voided,auditInfo,concept:(uuid,display,datatype:(uuid)),value:(uuid,display),comment,obsDatetime"
 	// encounterShow is an encounter for flows to read; groups to the depth in
 	// which encounters are written.
 	encounterShow = "custom:(uuid,voided,auditInfo,encounterDatetime,patient:(uuid),encounterType:(uuid,display),location:(uuid,display),form:(uuid,display)," +
@@ -121,8 +121,8 @@ const (
 )
 
 var (
-	encounterShown = []string{"id", "uuid", "patient", "at", "type", "location", "form", "visit", "provider", "providers", "obs", "answers", "voided", "gone", "changed"}
-	obsShown       = []string{"id", "uuid", "patient", "encounter", "at", "concept", "name", "value", "answer", "comment", "members", "answers", "voided", "gone"}
+	encounterShown = []string{"id", "uuid", "patient", "at", "type", "location", "form", "visit", "provider", "providers", "obs", "answers", "voided", "gone", "changed", "ours"}
+	obsShown       = []string{"id", "uuid", "patient", "encounter", "at", "concept", "name", "value", "answer", "comment", "members", "answers", "voided", "gone", "ours"}
 )
 
 // labelled is metadata with the name that it is shown by.
@@ -170,6 +170,7 @@ type shownEncounter struct {
 type seenObs struct {
 	UUID    string `json:"uuid"`
 	Voided  bool   `json:"voided"`
+	Audit   *audit `json:"auditInfo"`
 	Concept struct {
 		wireConcept
 		Display string `json:"display"`
@@ -196,7 +197,7 @@ func (s *System) showEncounter(ctx context.Context, do call.Doer, id string) (ma
 	}
 	at, _ := fromWire(w.At, s.zone)
 	out := map[string]any{"id": w.UUID, "uuid": w.UUID, "voided": w.Voided, "gone": false, "patient": w.Patient.UUID, "at": at, "type": w.Type.shown(),
-		"location": w.Location.shown(), "form": w.Form.shown(), "provider": nil}
+		"location": w.Location.shown(), "form": w.Form.shown(), "provider": nil, "ours": s.ours(w.Audit) && s.oursAll(w.Obs)}
 	if t := w.Audit.changed(s.zone); !t.IsZero() {
 		out["changed"] = canonMoment(t)
 	}
@@ -226,6 +227,18 @@ func (s *System) showEncounter(ctx context.Context, do call.Doer, id string) (ma
 	return out, err
 }
 
+// oursAll tells whether all observations that count are ours. OpenMRS gives a
+// changed observation a new uuid and a new creator, and leaves the encounter's
+// audit information as it was.
+func (s *System) oursAll(all []seenObs) bool {
+	for i := range all {
+		if o := &all[i]; !o.Voided && (!s.ours(o.Audit) || !s.oursAll(o.Members)) {
+			return false
+		}
+	}
+	return true
+}
+
 func (s *System) showObs(ctx context.Context, do call.Doer, id string) (map[string]any, error) {
 	var w seenObs
 	gone, err := s.show(ctx, do, "read observation", read("/obs/"+seg(id), "v", obsShow), &w)
@@ -243,6 +256,7 @@ func (s *System) showObs(ctx context.Context, do call.Doer, id string) (map[stri
 		return nil, err
 	}
 	out["voided"], out["gone"], out["patient"], out["encounter"] = voided, false, w.Person.UUID, w.Encounter.UUID
+	out["ours"] = s.oursAll([]seenObs{w})
 	out["answers"], err = a.tree([]seenObs{w})
 	return out, err
 }

@@ -27,6 +27,7 @@ type ref struct {
 type audit struct {
 	Creator     *person `json:"creator"`
 	DateCreated string  `json:"dateCreated"`
+	ChangedBy   *person `json:"changedBy"`
 	DateChanged string  `json:"dateChanged"`
 	DateVoided  string  `json:"dateVoided"`
 	VoidedBy    *person `json:"voidedBy"`
@@ -47,6 +48,13 @@ func (a *audit) changed(zone *time.Location) time.Time {
 		return time.Time{}
 	}
 	return t
+}
+
+// ours tells whether our own user made the record and nobody else has changed
+// it since. A server that does not show who did makes it somebody else's.
+func (s *System) ours(a *audit) bool {
+	us := func(who *person) bool { return who != nil && strings.EqualFold(who.Display, s.username) }
+	return a != nil && us(a.Creator) && (a.ChangedBy == nil || us(a.ChangedBy))
 }
 
 // byUs tells whether our own user voided the record.

@@ -280,6 +280,9 @@ func (e *Engine) Start(ctx context.Context) error {
 			e.Log.Warn("some lanes could not be given back; they are taken up at the next start", "error", err)
 		}
 	})
+	if e.Dispatcher != nil {
+		e.background.Go(func() { e.elected(e.ctx, "circuits", e.watchCircuits) })
+	}
 	if e.NoPolls {
 		return nil
 	}

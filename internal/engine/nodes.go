@@ -89,6 +89,38 @@ func (e *Engine) elected(ctx context.Context, name string, f func(context.Contex
 	}
 }
 
+// circuitsLooked is how often the systems that are down are looked at.
+const circuitsLooked = 10 * time.Second
+
+// watchCircuits probes systems that another node found down and did not live to
+// see come back: deliveries wait for them that nobody else would wake. It runs
+// on one node, so that few probes are made (law 27).
+func (e *Engine) watchCircuits(ctx context.Context) {
+	tick := time.NewTicker(circuitsLooked)
+	defer tick.Stop()
+	for {
+		circuits, err := e.Ledger.Circuits(ctx)
+		if err != nil && ctx.Err() == nil {
+			e.Log.Warn("could not read which systems are down", "error", err)
+		}
+		for _, c := range circuits {
+			port, ok := e.Systems[c.System]
+			if !ok || c.State != circuitOpen || e.Ledger.Now().Sub(c.Since) < circuitsLooked {
+				continue
+			}
+			if open, _ := port.Open(); !open {
+				port.Trip(c.Reason)
+				e.heal(port)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
 // tenure is the time in which this node does something that one does.
 type tenure struct {
 	cancel context.CancelFunc

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -243,7 +244,7 @@ func (r *flowReader) source(n *node, sc *scope) *Source {
 	if !r.samples(n, s) {
 		s.shape = nil
 	}
-	r.schedule(n, s)
+	r.schedule(n, s, sc)
 	return s
 }
 
@@ -315,15 +316,15 @@ func (r *flowReader) constant(n *node, sc *scope) (string, bool) {
 
 var timeOfDay = regexp.MustCompile(`^([01]\d|2[0-3]):[0-5]\d$`)
 
-func (r *flowReader) schedule(n *node, s *Source) {
+func (r *flowReader) schedule(n *node, s *Source, sc *scope) {
 	if e := n.get("every"); e != nil && s.Message.From["every"] == "" {
-		s.Schedule.Every = r.text(e)
+		s.Schedule.Every, _ = r.constant(e, sc)
 	}
 	if d := n.get("day"); d != nil && s.Message.From["day"] == "" {
-		s.Schedule.Day = r.integer(d, 1, 28)
+		s.Schedule.Day = r.dayAfter(d, sc)
 	}
 	if a := n.get("at"); a != nil && s.Message.From["at"] == "" {
-		s.Schedule.At = r.text(a)
+		s.Schedule.At, _ = r.constant(a, sc)
 		if !timeOfDay.MatchString(s.Schedule.At) {
 			r.errorf(a, CodeValue, "%q is no time of day; write it quoted: '06:00'", s.Schedule.At)
 		}
@@ -332,7 +333,7 @@ func (r *flowReader) schedule(n *node, s *Source) {
 		s.Schedule.Servers = r.text(v)
 	}
 	if c := n.get("calendar"); c != nil && s.Message.From["calendar"] == "" {
-		s.Schedule.Calendar = r.text(c)
+		s.Schedule.Calendar, _ = r.constant(c, sc)
 	}
 	if a := n.get("again"); a != nil && s.Message.From["again"] == "" {
 		s.Schedule.Again = r.integer(a, 0, 24)
@@ -357,6 +358,17 @@ func (r *flowReader) schedule(n *node, s *Source) {
 	if s.Message.List == "" && s.Schedule.Every != "" {
 		r.errorf(n.get("every"), CodeUnknownKey, "%s %s is no list; it comes by itself. Take every: out", s.Connector, s.Message.Name)
 	}
+}
+
+// dayAfter reads a number of days from 1 to 28, written out or the site's.
+func (r *flowReader) dayAfter(n *node, sc *scope) int {
+	text, _ := r.constant(n, sc)
+	day, err := strconv.Atoi(text)
+	if err != nil || day < 1 || day > 28 {
+		r.errorf(n, CodeType, "this must be a whole number from 1 to 28")
+		return 1
+	}
+	return day
 }
 
 // with reads what a list is asked with.

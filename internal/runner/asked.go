@@ -3,7 +3,9 @@ package runner
 import (
 	"context"
 	"fmt"
+	"slices"
 
+	"github.com/kiungo-health/kiungo/internal/connector"
 	"github.com/kiungo-health/kiungo/internal/ledger"
 	"github.com/kiungo-health/kiungo/internal/plan"
 	"github.com/kiungo-health/kiungo/internal/question"
@@ -11,7 +13,7 @@ import (
 
 // approved stops a plan that a person is to approve first. An approval is for
 // this very plan: another one asks again (law 12).
-func approved(p *plan.Plan, hash string, w *ledger.Work) error {
+func (r *Runner) approved(p *plan.Plan, hash string, w *ledger.Work) error {
 	if p.Approve == "" {
 		return nil
 	}
@@ -22,10 +24,32 @@ func approved(p *plan.Plan, hash string, w *ledger.Work) error {
 		return nil
 	case ok && answer == no:
 		return &plan.Stop{State: ledger.Skipped, Code: "not-approved", Cause: p.Flow + ": not approved", Reason: "not approved by " + who}
+	case ok && answer == ByHand:
+		return &plan.Stop{State: ledger.Skipped, Code: "by-hand", Cause: p.Flow + ": confirmed for upload by hand",
+			Reason: "confirmed by " + who + " for upload by hand: kiungo export writes the file; nothing was sent"}
 	}
-	return &plan.Stop{State: ledger.Held, Code: "approval", Cause: p.Flow + ": waits for approval", Reason: p.Approve, Key: key,
-		Offer: question.Offer{Plan: p.Lines(), Choices: []question.Choice{
-			{Value: yes, Text: "approve it: it is sent as shown"}, {Value: no, Text: "do not send it"}}}}
+	o := question.Offer{Plan: p.Lines(), Choices: []question.Choice{{Value: yes, Text: "approve it: it is sent as shown"}}}
+	if r.exports(p) {
+		o.Choices = append(o.Choices, question.Choice{Value: ByHand, Text: "confirm it for upload by hand: kiungo export writes the file, nothing is sent"})
+	}
+	o.Choices = append(o.Choices, question.Choice{Value: no, Text: "do not send it"})
+	return &plan.Stop{State: ledger.Held, Code: "approval", Cause: p.Flow + ": waits for approval", Reason: p.Approve, Key: key, Offer: o}
+}
+
+// ByHand is the answer that approves a plan and has a person carry it out, with
+// a file that kiungo export writes.
+const ByHand = "by hand"
+
+// exports tells whether a system of the plan has files that people upload.
+func (r *Runner) exports(p *plan.Plan) bool {
+	return slices.ContainsFunc(p.Systems(), func(name string) bool {
+		port, ok := r.Systems[name]
+		if !ok {
+			return false
+		}
+		_, ok = port.System.(connector.Exporter)
+		return ok
+	})
 }
 
 // pendingLinks are the links that the plan is about to make, and what the

@@ -153,7 +153,7 @@ func (x *execution) makePlan(ctx context.Context) (done bool, next *ledger.Work,
 	if err != nil {
 		return end(x.stop(ctx, err))
 	}
-	if err := approved(p, hash, x.w); err != nil {
+	if err := x.approved(p, hash, x.w); err != nil {
 		return end(x.stop(ctx, err))
 	}
 	first := x.book.Next()

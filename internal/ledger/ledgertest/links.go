@@ -203,7 +203,9 @@ func testLinks(t *testing.T, open Open) {
 		for _, lane := range b.due() {
 			if w := b.start(lane); w.LaneKey == "person:c2" {
 				b.runs(w, "f2")
-				b.runs(b.done(w), "e1")
+				w = b.done(w)
+				b.runs(w, "e1")
+				b.done(w)
 			} else {
 				b.runs(b.done(w), "nothing")
 			}
@@ -232,7 +234,9 @@ func testLinks(t *testing.T, open Open) {
 			b.runs(w, "e1")
 			w = b.done(w)
 			b.runs(w, "e2")
-			b.runs(b.done(w), "e3")
+			w = b.done(w)
+			b.runs(w, "e3")
+			b.done(w)
 		}
 		b.accounted(4)
 	})
@@ -268,7 +272,9 @@ func testLinks(t *testing.T, open Open) {
 				}
 				_, err := b.Skip(t.Context(), w.Delivery.ID, "amina", "")
 				b.is(err, ledger.ErrState)
-				b.runs(b.end(w, e), "f1")
+				next := b.end(w, e)
+				b.runs(next, "f1")
+				b.runs(b.done(next), "nothing")
 				own := b.laneOf(w.Delivery.ID)
 				if e.State.Ended() != (own == w.LaneID) {
 					t.Errorf("it ended in lane %d", own)
@@ -329,15 +335,15 @@ func testLinks(t *testing.T, open Open) {
 		b.must(b.Unlink(t.Context(), patient("c1", "P1"), "amina", ""))
 		b.together("openmrs/old", "openmrs/P1")
 		b.apartNow("openmrs/old", "c1")
-		own := b.due()
-		if len(own) != 1 {
-			t.Fatalf("%v are due", own)
+		for _, lane := range b.due() {
+			if w := b.start(lane); w != nil {
+				b.runs(w, "e1")
+				if w.LaneKey != "person:openmrs/P1" {
+					t.Errorf("it runs for %s", w.LaneKey)
+				}
+				b.runs(b.done(w), "nothing")
+			}
 		}
-		w := b.mustStart(own[0], "e1")
-		if w.LaneKey != "person:openmrs/P1" {
-			t.Errorf("it runs for %s", w.LaneKey)
-		}
-		b.runs(b.done(w), "nothing")
 		b.state(got[0].Deliveries[0], ledger.Done)
 		b.accounted(2)
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,7 +25,7 @@ func RunModel(t *testing.T, open Open) {
 			rt.Fatal(err)
 		}
 		m := &model{T: rt, open: func(c Config) ledger.Ledger { return open(t, dir, c) }, now: time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC),
-			running: map[int64]*ledger.Work{}, lanes: map[int64][]string{}, claims: map[string]int64{}, planned: map[int64]bool{}}
+			running: map[int64]*ledger.Work{}, lanes: map[int64][]string{}, claims: map[string]int64{}, pending: map[int64][]ledger.Link{}, planned: map[int64]bool{}}
 		m.reopen()
 		defer func() { m.l.Close() }()
 		for range rapid.IntRange(5, 40).Draw(rt, "steps") {
@@ -46,6 +47,7 @@ type model struct {
 	running map[int64]*ledger.Work // by delivery
 	lanes   map[int64][]string     // keys of the lanes of each accepted delivery
 	claims  map[string]int64
+	pending map[int64][]ledger.Link
 	planned map[int64]bool
 	merged  bool
 }
@@ -113,15 +115,47 @@ func (m *model) step() {
 	case 13:
 		if m.pick("merge", 4) == 0 {
 			m.merged = true
-			a, b := m.person(), m.person()
-			if a != b {
-				m.did(m.l.Merge(bg, a, b, "amina"))
-			}
+			m.tie()
 		}
 	}
 }
 
-func (m *model) person() string { return fmt.Sprintf("person:%d", m.pick("person", 4)) }
+// tie changes who is whom: lanes are joined and parted, also of what is being run.
+func (m *model) tie() {
+	a, b := m.person(), m.person()
+	switch m.pick("tie", 5) {
+	case 0:
+		if a != b {
+			m.did(m.l.Merge(bg, a, b, "amina"))
+		}
+	case 1, 2:
+		m.did(m.l.Relink(bg, m.link(), "amina", ""), ledger.ErrNotFound)
+	case 3:
+		l := m.link()
+		l.Person = ""
+		m.did(m.l.Unlink(bg, l, "amina", ""), ledger.ErrNotFound)
+	case 4:
+		m.did(m.l.MergePeople(bg, strings.TrimPrefix(a, "person:"), strings.TrimPrefix(b, "person:"), "amina", ""), ledger.ErrState)
+	}
+}
+
+// link is a link of somebody to one of two records.
+func (m *model) link() ledger.Link {
+	who, err := m.l.Person(bg, strings.TrimPrefix(m.person(), "person:"))
+	if err != nil {
+		m.Fatal(err)
+	}
+	return patient(who, fmt.Sprintf("R%d", m.pick("record", 2)))
+}
+
+// person is the lane of one of three people, or that of a record by itself.
+func (m *model) person() string {
+	if n := m.pick("person", 5); n > 2 {
+		return fmt.Sprintf("person:openmrs/R%d", n-3)
+	} else {
+		return fmt.Sprintf("person:%d", n)
+	}
+}
 
 func (m *model) accept() {
 	version := "v1"
@@ -226,13 +260,21 @@ func (m *model) journal() {
 	}
 	id := w.Delivery.ID
 	claims := []string{fmt.Sprintf("openmrs|Patient|%d", m.pick("claim", 2)), fmt.Sprintf("openmrs|Visit|%d", m.pick("claim", 2))}
-	err := m.l.Journal(bg, w, ledger.Plan{Body: []byte("p"), Claims: claims, Intent: "c1"})
+	p := ledger.Plan{Body: []byte("p"), Claims: claims, Intent: "c1"}
+	if who, ok := strings.CutPrefix(w.LaneKey, "person:"); ok && m.pick("links", 4) == 0 {
+		m.merged = true
+		p.Pending = []ledger.Link{patient(who, fmt.Sprintf("R%d", m.pick("record", 2)))}
+	}
+	err := m.l.Journal(bg, w, p)
 	if errors.Is(err, ledger.ErrClaimed) {
 		delete(m.running, id)
 		m.unclaim(id)
 	}
-	if !m.did(err, ledger.ErrClaimed) {
+	if !m.did(err, ledger.ErrClaimed, ledger.ErrLinked) {
 		return
+	}
+	if len(p.Pending) > 0 {
+		m.pending[id] = p.Pending
 	}
 	m.unclaim(id)
 	for _, c := range claims {
@@ -264,7 +306,19 @@ func (m *model) end() {
 }
 
 func (m *model) finish(w *ledger.Work, e ledger.End) {
+	switch e.State {
+	case ledger.Done:
+		e.Links = m.pending[w.Delivery.ID]
+	case ledger.Undone:
+		e.Unlink = m.pending[w.Delivery.ID]
+	}
+	delete(m.pending, w.Delivery.ID)
 	next, err := m.l.End(bg, w, e, m.now)
+	if errors.Is(err, ledger.ErrLinked) {
+		// A person gave it to somebody else meanwhile: it is taken up again.
+		e.Links = nil
+		next, err = m.l.End(bg, w, e, m.now)
+	}
 	if !e.KeepClaims {
 		m.unclaim(w.Delivery.ID) // a killed one may hold them still: checked less strictly then
 	}

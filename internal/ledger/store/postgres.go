@@ -310,8 +310,7 @@ func (d *pgSide) do(ctx context.Context, f func(*pgConn) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for try := 0; ; try++ {
-		fresh := d.c == nil || d.c.c.IsClosed()
-		if fresh {
+		if d.c == nil || d.c.c.IsClosed() {
 			var err error
 			if d.c, err = openPg(ctx, d.p.conf, map[string]string{"statement_timeout": "5000"}); err != nil {
 				d.c = nil
@@ -320,7 +319,7 @@ func (d *pgSide) do(ctx context.Context, f func(*pgConn) error) error {
 		}
 		d.c.ctx = ctx
 		err := f(d.c)
-		if err == nil || fresh || !d.c.c.IsClosed() || ctx.Err() != nil {
+		if err == nil || try == mostTries || !d.c.c.IsClosed() || ctx.Err() != nil {
 			return err
 		}
 	}

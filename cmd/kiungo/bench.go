@@ -62,6 +62,7 @@ func (a *app) benchCmd() *cobra.Command {
 			return w.Flush()
 		},
 	}
+	cmd.AddCommand(a.benchSourcesCmd())
 	f := cmd.Flags()
 	f.IntVar(&o.Deliveries, "deliveries", 10000, "deliveries to measure")
 	f.IntVar(&o.Concurrency, "concurrency", 32, "deliveries worked on at a time")

@@ -21,12 +21,16 @@ type problemRow struct {
 }
 
 func (a *app) checkCmd() *cobra.Command {
-	return &cobra.Command{
+	var live bool
+	cmd := &cobra.Command{
 		Use:   "check [INTEGRATION...]",
 		Short: "Check integrations and the site: every problem at once, each at its line",
 		Long: "Check reads the folders of integrations (all of them, if none is named) and, if there is one,\n" +
-			"the site's file, and prints every problem as FILE:LINE:COLUMN: what is wrong; what to write instead.",
-		RunE: func(_ *cobra.Command, args []string) error {
+			"the site's file, and prints every problem as FILE:LINE:COLUMN: what is wrong; what to write instead.\n" +
+			"With --live it then asks the site's systems: that they are there and take our credentials, and that they have\n" +
+			"and allow all that the active integrations say of them. Nothing is changed there.",
+		Example: "  kiungo check\n  kiungo check --live",
+		RunE: func(cmd *cobra.Command, args []string) error {
 			folders, err := a.folders(args)
 			if err != nil {
 				return err
@@ -36,9 +40,17 @@ func (a *app) checkCmd() *cobra.Command {
 				_, found := flow.Load(dir, a.reg, forFolder(site, dir))
 				problems = append(problems, found...)
 			}
-			return a.showProblems(problems, len(folders))
+			// One JSON document: with --live, what the systems say.
+			if !live || !a.asJSON || problems.Errors() > 0 {
+				if err := a.showProblems(problems, len(folders)); err != nil || !live {
+					return err
+				}
+			}
+			return a.checkLive(cmd.Context(), args)
 		},
 	}
+	cmd.Flags().BoolVar(&live, "live", false, "also ask the live systems")
+	return cmd
 }
 
 // forFolder gives the site to an integration that is active there; another is

@@ -45,8 +45,8 @@ func root() *cobra.Command {
 	f.StringVar(&a.database, "database", "", "the ledger's PostgreSQL, as postgres://user@host/database?sslmode=verify-full; else KIUNGO_DATABASE, else SQLite in the data folder")
 	f.BoolVar(&a.asJSON, "json", false, "print JSON")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "log what is done, to standard error")
-	cmd.AddCommand(a.demoCmd(), a.serveCmd(), a.checkCmd(), a.testCmd(), a.planCmd(), a.sendCmd(), a.simCmd(),
-		a.deliveriesCmd(), a.heldCmd(), a.questionsCmd(), a.peopleCmd(), a.askCmd(), a.retryCmd(), a.skipCmd(), a.benchCmd(), a.docsCmd(), a.versionCmd())
+	cmd.AddCommand(a.demoCmd(), a.serveCmd(), a.checkCmd(), a.metadataCmd(), a.testCmd(), a.planCmd(), a.sendCmd(), a.simCmd(),
+		a.deliveriesCmd(), a.heldCmd(), a.questionsCmd(), a.peopleCmd(), a.askCmd(), a.exportCmd(), a.retryCmd(), a.skipCmd(), a.benchCmd(), a.docsCmd(), a.versionCmd())
 	return cmd
 }
 

@@ -62,7 +62,7 @@ func (a *app) serveCmd() *cobra.Command {
 
 // local is what commands need of an engine of this process.
 func local(e *engine.Engine) control.Local {
-	return control.Local{Ledger: e.Ledger, Ring: e.Ring, Learned: e.Learned, Plan: e.Runner.Plan, Lists: e.Ask}
+	return control.Local{Ledger: e.Ledger, Ring: e.Ring, Learned: e.Learned, Forgot: e.Forgot, Plan: e.Runner.Plan, Lists: e.Ask}
 }
 
 // serve answers senders and commands until ctx ends.

@@ -4,7 +4,7 @@ import "github.com/kiungo-health/kiungo/internal/connector"
 
 // rowFields are what the rows of both lists have.
 var rowFields = []string{"period", "orgUnit", "place_id", "place_name", "supervisor", "workers", "workers_expected", "workers_reported", "workers_final",
-	"complete", "late", "missing", "expected_by_users"}
+	"complete", "late", "missing", "expected_by_users", "change"}
 
 func messages() []connector.MessageSpec {
 	period := connector.NameSpec{Name: "period", About: "The month, as DHIS2 writes it: 202610."}

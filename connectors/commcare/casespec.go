@@ -30,6 +30,7 @@ var caseSpec = &connector.KindSpec{
 		{Name: "indices", Type: connector.Object, Open: true, Fields: indexFields, About: "References to other cases, by name: parent, host."},
 	},
 	Open:      connector.Text,
+	OpenUnder: "properties",
 	ByDefault: "by the external_id that is set",
 	Gives: []connector.FieldSpec{
 		{Name: "case_id", Type: connector.Text, About: "Its id."},

@@ -102,9 +102,28 @@ func TestOutputsAreBoundIntoAForm(t *testing.T) {
 	}
 }
 
-func TestAFormCannotBeTakenBack(t *testing.T) {
+func TestAFormThatIsTakenBackSaysSo(t *testing.T) {
 	b := caseBench(t)
-	_, err := b.sys.forms.Calls(t.Context(), b, connector.Change{Found: &connector.Found{Exists: true, ID: "f"}, Remove: true})
+	w := wantedForm("61.5")
+	delete(w, "update")
+	wanted, id := b.canonForm(w), "derived-form"
+	b.submitForm(connector.Change{Record: "form", ID: id, Write: wanted, Wanted: wanted})
+	f := b.findForm(connector.Query{Made: id})
+	back := b.submitForm(connector.Change{Record: "form", Found: &f, Remove: true, Reason: "the encounter was voided"})
+	if f := b.findForm(connector.Query{Made: id}); f.Exists || !f.Voided || !f.ByUs || f.Fields.Text(withdrawnAnswer) != "the encounter was voided" {
+		t.Errorf("found as %+v", f)
+	}
+	if _, err := b.Do(t.Context(), "undo", back.Undo.Request); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(f.Fields, b.findForm(connector.Query{Made: id}).Fields); d != "" {
+		t.Errorf("after undo: %s", d)
+	}
+}
+
+func TestAFormThatSetPropertiesCannotBeTakenBack(t *testing.T) {
+	b := caseBench(t)
+	_, err := b.sys.forms.Calls(t.Context(), b, connector.Change{Found: &connector.Found{Exists: true, ID: "f", Fields: record.Fields{"update/weight": "3"}}, Remove: true})
 	var inUse *connector.InUse
 	if !errors.As(err, &inUse) {
 		t.Errorf("got %v", err)

@@ -18,7 +18,7 @@ import (
 
 var formSpec = &connector.KindSpec{
 	Name:  "Form",
-	About: "A form submitted in somebody's name. Its instanceID is ours, so that a repeat replaces it and never doubles it. CommCare has no API that takes a form back.",
+	About: "A form submitted in somebody's name. Its instanceID is ours, so that a repeat replaces it and never doubles it. CommCare has no API that takes a form back: one that is taken back is edited to say so.",
 	Finds: []connector.FieldSpec{{Name: "id", Type: connector.Text, About: "Its instanceID; the form API may be seconds behind."}},
 	Fields: []connector.FieldSpec{
 		{Name: "xmlns", Type: connector.Text, Required: true, About: "Which form it is."},
@@ -28,11 +28,18 @@ var formSpec = &connector.KindSpec{
 		{Name: "username", Type: connector.Text, About: "Their user name."},
 		{Name: "case", Type: connector.RefTo, Ref: "commcare/Case", About: "The case it is about, or its id."},
 		{Name: "update", Type: connector.Text, Open: true, About: "What the form sets on that case, by property."},
-		{Name: "answers", Type: connector.Any, Open: true, About: "The answers by question; groups are nested."},
+		{Name: "answers", Type: connector.Any, Open: true, List: true, Key: []string{"name"}, About: "The answers by question; groups are nested. Or rows of name and value.",
+			Fields: []connector.FieldSpec{{Name: "name", Type: connector.Text, Required: true}, {Name: "value", Type: connector.Any}}},
 	},
 	ByDefault: "by the id derived from the message",
 	Gives:     []connector.FieldSpec{{Name: "id", Type: connector.Text, About: "Its instanceID."}},
 }
+
+// withdrawnAnswer says of a form of ours that it was taken back.
+const (
+	withdrawnAnswer = "answers/" + withdrawnMark
+	partWithdrawn   = "withdrawn"
+)
 
 // formKind plans submissions to the receiver (docs/api/form-submission.rst,
 // 07f55a00), read back through the form API.
@@ -66,7 +73,7 @@ func (k *formKind) Find(ctx context.Context, do call.Doer, q connector.Query) (c
 			return connector.Found{}, err
 		}
 		if o.Exists || o.Voided {
-			return connector.Found{Exists: o.Exists, Voided: o.Voided, ID: id[0], Fields: o.Fields, How: id[1]}, nil
+			return connector.Found{Exists: o.Exists, Voided: o.Voided, ByUs: o.ByUs, ID: id[0], Fields: o.Fields, How: id[1]}, nil
 		}
 	}
 	return connector.Found{}, nil
@@ -78,7 +85,7 @@ func (k *formKind) Canon(_ context.Context, _ call.Doer, wanted map[string]any) 
 	for name, v := range wanted {
 		switch name {
 		case "answers":
-			c.nested(name, v)
+			c.answers(v)
 		case "update":
 			for property, value := range asMap(v) {
 				c.formProperty(property, value)
@@ -116,6 +123,21 @@ func (c *canon) formProperty(name string, v any) {
 	}
 }
 
+// answers takes them by name, or as rows of name and value.
+func (c *canon) answers(v any) {
+	rows, ok := v.([]any)
+	if !ok {
+		c.nested("answers", v)
+		return
+	}
+	byName := map[string]any{}
+	for _, row := range rows {
+		r := asMap(row)
+		byName[text(r["name"])] = r["value"]
+	}
+	c.nested("answers", byName)
+}
+
 func (c *canon) nested(path string, v any) {
 	group, ok := v.(map[string]any)
 	if !ok {
@@ -138,7 +160,7 @@ func (c *canon) nested(path string, v any) {
 // same id, which CommCare takes as an edit.
 func (k *formKind) Calls(_ context.Context, _ call.Doer, c connector.Change) ([]call.Call, error) {
 	if c.Remove {
-		return nil, &connector.InUse{Text: "CommCare has no API that takes a form back; archive it in CommCare"}
+		return k.withdraw(c)
 	}
 	id, whole := c.ID, c.Wanted.Clone()
 	made := call.Call{Name: c.Record + ".submit", Record: c.Record, System: k.s.name, Kind: "commcare/Form", About: "submit a form",
@@ -176,6 +198,35 @@ func (k *formKind) Calls(_ context.Context, _ call.Doer, c connector.Change) ([]
 	}
 	made.Target, made.Check = id, &call.Check{Read: k.read(id), Want: want, Pre: pre}
 	return []call.Call{made}, nil
+}
+
+// withdraw edits a form to say that it was taken back, with the reason; what it
+// said stays readable. CommCare has no API that archives a form. A form that
+// set properties of its case is left to a person: an edit would set them again.
+func (k *formKind) withdraw(c connector.Change) ([]call.Call, error) {
+	for path := range c.Found.Fields {
+		if strings.HasPrefix(path, "update/") {
+			return nil, &connector.InUse{Text: "CommCare has no API that takes a form back; archive it in CommCare"}
+		}
+	}
+	marked := record.Fields{withdrawnAnswer: "taken back"}
+	if c.Reason != "" {
+		marked[withdrawnAnswer] = c.Reason
+	}
+	for path, v := range c.Found.Fields {
+		marked[path] = v
+	}
+	request, err := k.submission(c.Found.ID, marked)
+	if err != nil {
+		return nil, err
+	}
+	back, err := k.submission(c.Found.ID, c.Found.Fields)
+	if err != nil {
+		return nil, err
+	}
+	return []call.Call{{Name: c.Record + ".withdraw", Record: c.Record, System: k.s.name, Kind: "commcare/Form", Target: c.Found.ID,
+		About: "edit a form to say that it is taken back", Request: request, Repeat: call.Safe, ReadBack: true, Reversal: call.Exact,
+		Undo: &call.Undo{Request: back}, Check: &call.Check{Read: k.read(c.Found.ID), As: partWithdrawn, Pre: c.Found.Fields}}}, nil
 }
 
 func orClear(v any) any {
@@ -225,6 +276,9 @@ func (k *formKind) Observe(c call.Check, a call.Answer) (call.Observed, error) {
 	if a.Status == http.StatusNotFound {
 		return call.Observed{}, nil
 	}
+	if looksLikeHTML(a) && c.As == partWithdrawn {
+		return call.Observed{Voided: true, ByUs: true}, nil
+	}
 	if looksLikeHTML(a) { // an OpenRosa answer that Classify called done
 		return call.Observed{Exists: true, Fields: c.Want}, nil
 	}
@@ -236,6 +290,8 @@ func (k *formKind) Observe(c call.Check, a call.Answer) (call.Observed, error) {
 	o := call.Observed{Exists: true, Fields: formFields(form)}
 	if archived(doc, xform.Text(doc["doc_type"])) {
 		o.Exists, o.Voided = false, true
+	} else if o.Fields.Text(withdrawnAnswer) != "" {
+		o.Exists, o.Voided, o.ByUs = false, true, true
 	}
 	return o, nil
 }

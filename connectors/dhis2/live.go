@@ -18,15 +18,19 @@ type Use struct {
 	DataSet string
 	// PeriodType is that of the flow's schedule, or of its period.
 	PeriodType period.Type
-	Program    string
-	Stage      string
-	Attribute  string
-	Units      []string
-	Values     []UseValue
+	// Day is how many days after a period's end it is sent at the earliest; 0: not known.
+	Day       int
+	Program   string
+	Stage     string
+	Attribute string
+	Units     []string
+	Values    []UseValue
 	// Whole: every data element and combination of the data set must be among
 	// Values or NotOurs ("element", or "element/combo").
 	Whole   bool
 	NotOurs []string
+	// Open: more values are written than Values holds, by names that the messages give.
+	Open bool
 }
 
 // UseValue is one data element that a flow writes, with the category option
@@ -163,6 +167,9 @@ func (s *System) liveDataSet(ctx context.Context, do call.Doer, f *findings, u U
 	if u.PeriodType != "" && u.PeriodType != ds.PeriodType {
 		f.bad("%s is %s, but the flow sends %s", ds.title(), ds.PeriodType, u.PeriodType)
 	}
+	if d := u.Day - 1; d >= 0 && ds.ExpiryDays > 0 && float64(d) >= ds.ExpiryDays {
+		f.bad("%s is locked %v days after a period's end, and the flow asks on day %d: ask earlier, or have its expiry days raised", ds.title(), ds.ExpiryDays, u.Day)
+	}
 	for _, unit := range units {
 		if !ds.assigned(unit.ID) {
 			f.bad("the data set %s is not assigned to %s (%s): assign it there", ds.title(), unit.title(), unit.ID)
@@ -271,7 +278,7 @@ func (s *System) liveProgram(ctx context.Context, do call.Doer, f *findings, u U
 		written[e.ID] = true
 	}
 	for i := range stage.Elements {
-		if e := stage.Elements[i]; e.Compulsory && !written[e.Element.ID] {
+		if e := stage.Elements[i]; e.Compulsory && !u.Open && !written[e.Element.ID] {
 			f.bad("%s (%s) is compulsory in the stage %s, and the flow does not write it", e.Element.title(), e.Element.ID, stage.title())
 		}
 	}

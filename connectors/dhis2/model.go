@@ -99,6 +99,7 @@ type Combo struct {
 	Default    *bool  `json:"isDefault"`
 	Categories []struct {
 		ID      string   `json:"id"`
+		Code    string   `json:"code"`
 		Name    string   `json:"name"`
 		Options []Option `json:"categoryOptions"`
 	} `json:"categories"`

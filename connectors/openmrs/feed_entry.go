@@ -110,6 +110,7 @@ func (e *atomEntry) category() string {
 type found struct {
 	subject   string // uuid of the person
 	encounter string // of an observation
+	without   bool   // that encounter was voided
 	voided    bool
 	gone      bool   // it is not in OpenMRS any more
 	problem   string // it cannot be used

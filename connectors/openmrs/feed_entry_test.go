@@ -222,12 +222,16 @@ func TestAnObservationEntryNamesItsPatient(t *testing.T) {
 	r := newFeedRig(t, rowsFeed, people, "feeds=observation,encounter", "feed_from=start")
 	r.write("POST", "/encounter", `{"uuid":"`+visitOf(1)+`","patient":"`+jane+`","encounterType":"`+vitals+`","encounterDatetime":"2024-06-03T09:20:00.000+0300","obs":[{"concept":"`+weight+`","value":68.5}]}`)
 	got := r.quietly("observation")
-	if len(got) != 1 || got[0].Kind != "observation" || !strings.HasPrefix(got[0].Doc, "observation/") {
+	if len(got) != 2 || got[0].Kind != "observation" || !strings.HasPrefix(got[0].Doc, "observation/") {
 		t.Fatalf("%+v", got)
 	}
 	doc := contentOf(t, got[0])
 	if doc.Subject["id"] != jane || doc.Entry["encounter"] != visitOf(1) || doc.Entry["action"] != "CREATED" || doc.Entry["category"] != "observation" {
 		t.Errorf("%s", got[0].Content)
+	}
+	// The encounter comes along: a corrected observation is announced here alone.
+	if doc := contentOf(t, got[1]); got[1].Kind != "encounter" || got[1].Doc != "encounter/"+visitOf(1) || got[1].Withdrawn || doc.Subject["id"] != jane || doc.Entry["action"] != "" {
+		t.Errorf("%s", got[1].Content)
 	}
 	r.void("/encounter/" + visitOf(1))
 	for _, stream := range []string{"observation", "encounter"} {

@@ -28,7 +28,7 @@ func feedMessages() []connector.MessageSpec {
 		{Name: kindEncounter, Live: true, About: "An encounter was saved; withdrawn when it was voided or removed. Its patient is known, its content is read when planning.",
 			From: from, Names: []connector.NameSpec{entry, subject, server, encounter, patient}},
 		{Name: kindObservation, Live: true, About: "An observation was saved; withdrawn when it was voided. OpenMRS gives a changed observation a new uuid and voids the old one: " +
-			"what shall follow an observation through its changes is better taken from its encounter.",
+			"what shall follow an observation through its changes is better taken from its encounter, of which a message comes along.",
 			From: from, Names: []connector.NameSpec{entry, subject, server,
 				{Name: "obs", Remote: true, Fields: obsShown, About: "The observation as it is now."}, encounter, patient}},
 		{Name: kindOther, About: "An entry about something else: a bed assignment, a visit, a programme enrolment. Who it concerns is not said.",

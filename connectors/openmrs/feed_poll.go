@@ -106,9 +106,13 @@ func (w *walk) batch(ctx context.Context) (connector.Batch, error) {
 		}
 		if !seen[g.entry.id] { // written twice with one id
 			seen[g.entry.id] = true
-			b.Messages = append(b.Messages, w.s.entryMessage(w.stream, &g.entry, g.page, g.target, g.why, f))
-			if len(b.Messages) == 1 {
+			if len(b.Messages) == 0 {
 				end.Heard, end.Hushed = w.s.now().UTC(), false
+			}
+			b.Messages = append(b.Messages, w.s.entryMessage(w.stream, &g.entry, g.page, g.target, g.why, f))
+			if m, ok := w.ofItsEncounter(&g, f); ok && !seen[m.Doc] {
+				seen[m.Doc] = true
+				b.Messages = append(b.Messages, m)
 			}
 		}
 		delete(tries, g.entry.id)
@@ -116,6 +120,20 @@ func (w *walk) batch(ctx context.Context) (connector.Batch, error) {
 	end.Tries = w.pageTries(tries)
 	b.Position, err = json.Marshal(end)
 	return b, err
+}
+
+// ofItsEncounter is the message of the encounter that an observation belongs
+// to. A correction of one observation writes no row of its encounter, so that
+// the feed of encounters says nothing of it (openmrs-module-atomfeed @2adcccb6
+// announces rows); whoever follows encounters has to look again.
+func (w *walk) ofItsEncounter(g *gathered, f found) (connector.Incoming, bool) {
+	if g.target.kind != kindObservation || !looksLikeUUID(f.encounter) || f.problem != "" || g.why != "" {
+		return connector.Incoming{}, false
+	}
+	e := g.entry
+	e.categories = nil // what was done, was done to the observation
+	t := target{kind: kindEncounter, resource: kindEncounter, uuid: f.encounter, link: g.target.link}
+	return w.s.entryMessage(w.stream, &e, g.page, t, "", found{subject: f.subject, encounter: f.encounter, voided: f.without}), true
 }
 
 // pageTries adds the tries of a page to those of entries.

@@ -107,7 +107,7 @@ func (s *System) readWhose(ctx context.Context, do call.Doer, t target) (found, 
 	if err := json.Unmarshal(a.Body, &w); err != nil || w.UUID == "" {
 		return found{problem: "what OpenMRS answered about the " + t.kind + " cannot be read"}, nil
 	}
-	f := found{subject: orElse(w.Patient.UUID, w.Person.UUID), encounter: w.Encounter.UUID, voided: w.Voided || w.Encounter.Voided}
+	f := found{subject: orElse(w.Patient.UUID, w.Person.UUID), encounter: w.Encounter.UUID, without: w.Encounter.Voided, voided: w.Voided || w.Encounter.Voided}
 	if t.kind == kindPatient {
 		f.subject = t.uuid
 	}

@@ -15,7 +15,7 @@ import (
 const (
 	// pollFirst and pollMost bound how long is waited between two looks at a
 	// report request; in between it is a quarter of the time since it began.
-	pollFirst = 5 * time.Second
+	pollFirst = time.Second
 	pollMost  = 5 * time.Minute
 	// requestMost is how long a report may take on the server.
 	requestMost = 12 * time.Hour

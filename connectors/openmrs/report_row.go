@@ -135,8 +135,8 @@ func (c *chosen) read(raw []byte) rowRead {
 }
 
 // canon makes the values equal that different versions of a server write
-// differently: dates are moments in the server's zone, numbers have no needless
-// fraction.
+// differently: dates are moments in the server's zone, or days if they are its
+// midnight; numbers have no needless fraction.
 func (c *chosen) canon(name string, v any) any {
 	switch v := v.(type) {
 	case string:
@@ -198,7 +198,15 @@ func reportMoment(v string, zone *time.Location) (string, bool) {
 }
 
 // writeMoment keeps the offset; UTC is written +00:00, whichever way it came.
-func writeMoment(t time.Time) string { return t.Format("2006-01-02T15:04:05-07:00") }
+// Midnight is how the server writes a day (java.util.Date has no other way), and
+// a day has no zone: as a moment, a birth date would be the day before wherever
+// the integration's zone is west of the server's.
+func writeMoment(t time.Time) string {
+	if h, m, s := t.Clock(); h+m+s == 0 {
+		return t.Format(time.DateOnly)
+	}
+	return t.Format("2006-01-02T15:04:05-07:00")
+}
 
 func digest(b []byte) string {
 	sum := sha256.Sum256(b)

@@ -19,7 +19,7 @@ var reportMessage = connector.MessageSpec{
 	List: "row",
 	Names: []connector.NameSpec{
 		{Name: "row", Sampled: true, Open: true, Fields: []string{"change"},
-			About: "The row, by the names of its columns (via request: by their labels, and all as text). Dates are moments in the server's zone, whichever way the server writes them."},
+			About: "The row, by the names of its columns (via request: by their labels, and all as text). Dates are moments in the server's zone, and days if they are midnight there, whichever way the server writes them."},
 		{Name: "report", Fields: []string{"uuid", "name", "dataset", "cohort", "key", "via", "rendering"}, About: "The report as the flow asked for it."},
 		{Name: "server", Fields: []string{"name", "place", "places"}, About: "The OpenMRS server: its configured name, and the places that it serves."},
 	},

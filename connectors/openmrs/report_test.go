@@ -281,8 +281,8 @@ func TestBothWaysOfWritingDatesGiveTheSameRow(t *testing.T) {
 		r := newRig(t, "", seed(more))
 		all, _ := r.pages(aRun(), nil)
 		row := rowOf(t, all[0])
-		// Nairobi was two and a half hours ahead of Greenwich in 1931.
-		if row["born"] != "1931-03-08T00:00:00+02:30" || row["seen"] != "2026-10-31T09:30:00+03:00" || row["kids"] != 3.0 {
+		// A day is a day in every zone; a time keeps the server's offset.
+		if row["born"] != "1931-03-08" || row["seen"] != "2026-10-31T09:30:00+03:00" || row["kids"] != 3.0 {
 			t.Errorf("%s: %v", more, row)
 		}
 		versions[all[0].Version] = true
@@ -294,8 +294,8 @@ func TestBothWaysOfWritingDatesGiveTheSameRow(t *testing.T) {
 
 func TestReportsOfTheContract(t *testing.T) {
 	for name, want := range map[string]string{
-		"reportdata.response.json":             `birthdate:1976-07-04T00:00:00+02:00 familyName:Hornblower gender:M givenName:Horatio middleName: personId:2 | birthdate:<nil> familyName:Patient gender:M givenName:John middleName:<nil> personId:3`,
-		"reportdata-epoch-dates.response.json": `birthdate:1976-07-04T00:00:00+02:00 familyName:Hornblower gender:M givenName:Horatio middleName: personId:2`,
+		"reportdata.response.json":             `birthdate:1976-07-04 familyName:Hornblower gender:M givenName:Horatio middleName: personId:2 | birthdate:<nil> familyName:Patient gender:M givenName:John middleName:<nil> personId:3`,
+		"reportdata-epoch-dates.response.json": `birthdate:1976-07-04 familyName:Hornblower gender:M givenName:Horatio middleName: personId:2`,
 		"reportdata-empty.response.json":       ``,
 	} {
 		r := fixedRig(t, fixed{200, golden(t, name)}, "Africa/Maputo")
@@ -482,7 +482,7 @@ func TestAReportOfAnHourIsRequestedAndAwaited(t *testing.T) {
 			t.Errorf("%d rows, %s", len(all), all[0].Problem)
 		}
 		// Java writes its Timestamp without a zone: the server's is meant.
-		if row := rowOf(t, all[99]); row["givenName"] != "Given11" || row["middleName"] != nil || row["personId"] != "100" || row["birthdate"] != "1900-05-17T00:00:00+02:27" {
+		if row := rowOf(t, all[99]); row["givenName"] != "Given11" || row["middleName"] != nil || row["personId"] != "100" || row["birthdate"] != "1900-05-17" {
 			t.Errorf("%v", row)
 		}
 		looks := 0

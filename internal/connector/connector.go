@@ -253,6 +253,9 @@ type KindSpec struct {
 	// Open: set and new may also name fields that are not in Fields; they are
 	// fields of this type (case properties).
 	Open Type
+	// OpenUnder is where those fields stand in canonical paths: "properties" makes
+	// phone properties/phone. Empty: as they are named.
+	OpenUnder string
 	// Person: records of this kind are people; the crosswalk links them.
 	Person bool
 	// ServerChooses: the system chooses the id of a new record, whatever id we
@@ -262,6 +265,22 @@ type KindSpec struct {
 	ByDefault string
 	// Gives are the fields that ${record.x} may use, besides Fields.
 	Gives []FieldSpec
+}
+
+// Path gives the canonical path of a field as flows name it.
+func (k *KindSpec) Path(name string) string {
+	if k.OpenUnder == "" {
+		return name
+	}
+	first, _, _ := strings.Cut(name, "/")
+	for _, list := range [][]FieldSpec{k.Fields, k.Gives} {
+		for _, f := range list {
+			if f.Name == first {
+				return name
+			}
+		}
+	}
+	return k.OpenUnder + "/" + name
 }
 
 // FieldSpec is one field of a record kind.

@@ -37,6 +37,7 @@ type Local struct {
 	Ring   func(lanes ...int64)
 	// Of a running server or an opened site; nil elsewhere.
 	Learned func(ledger.Lesson)
+	Forgot  func(ledger.Lesson) // a lesson that a person took back
 	Plan    desk.Planner
 	Lists   func(ctx context.Context, flow, system, period string) (int, error)
 }
@@ -147,14 +148,39 @@ func handler(s Service) http.Handler {
 	return mux
 }
 
+// kinds are the errors that a command tells apart.
+var kinds = []struct {
+	name   string
+	status int
+	err    error
+}{
+	{"nobody", http.StatusNotFound, desk.ErrNobody},
+	{"not found", http.StatusNotFound, ledger.ErrNotFound},
+	{"state", http.StatusConflict, ledger.ErrState},
+	{"apiece", http.StatusConflict, desk.ErrApiece},
+}
+
+// kindHeader names the kind of an error.
+const kindHeader = "Kiungo-Error"
+
+// told is an error of the running server, in its words.
+type told struct {
+	text string
+	kind error
+}
+
+func (e *told) Error() string { return e.text }
+func (e *told) Unwrap() error { return e.kind }
+
 func reply(w http.ResponseWriter, v any, err error) {
 	if err != nil {
 		status := http.StatusInternalServerError
-		switch {
-		case errors.Is(err, ledger.ErrNotFound):
-			status = http.StatusNotFound
-		case errors.Is(err, ledger.ErrState):
-			status = http.StatusConflict
+		for _, k := range kinds {
+			if errors.Is(err, k.err) {
+				status = k.status
+				w.Header().Set(kindHeader, k.name)
+				break
+			}
 		}
 		http.Error(w, err.Error(), status)
 		return
@@ -200,12 +226,11 @@ func (c Remote) do(ctx context.Context, method, path string, in, out any) error 
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
-		err := errors.New(strings.TrimSpace(string(text)))
-		switch resp.StatusCode {
-		case http.StatusNotFound:
-			return fmt.Errorf("%w: %w", ledger.ErrNotFound, err)
-		case http.StatusConflict:
-			return fmt.Errorf("%w: %w", ledger.ErrState, err)
+		err := &told{text: strings.TrimSpace(string(text))}
+		for _, k := range kinds {
+			if k.name == resp.Header.Get(kindHeader) {
+				err.kind = k.err
+			}
 		}
 		return err
 	}

@@ -75,7 +75,13 @@ func (l Local) Lessons(ctx context.Context) ([]ledger.Lesson, error) { return l.
 
 // Unteach forgets one of them.
 func (l Local) Unteach(ctx context.Context, t ledger.Lesson) error {
-	return l.Ledger.Unteach(ctx, t.Integration, t.Table, t.Codes, t.Who)
+	if err := l.Ledger.Unteach(ctx, t.Integration, t.Table, t.Codes, t.Who); err != nil {
+		return err
+	}
+	if l.Forgot != nil {
+		l.Forgot(t)
+	}
+	return nil
 }
 
 // Person finds a person by an id in a system.

@@ -98,6 +98,9 @@ func (d *Desk) Split(ctx context.Context, p *Person, l ledger.Link, planner Plan
 		for _, del := range list {
 			after = del.ID
 			key := del.System + "\x1f" + del.Doc + "\x1f" + del.Flow + "\x1f" + del.Each
+			if strings.HasPrefix(del.Version, splitVersion) && !del.State.Ended() {
+				seen[key] = true // it is being sent again already
+			}
 			if del.State != ledger.Done || seen[key] || del.Doc == "" {
 				continue
 			}
@@ -170,11 +173,15 @@ func (d *Desk) DoSplit(ctx context.Context, p *Person, l ledger.Link, redos []Re
 	return nil
 }
 
+// splitVersion begins the versions of documents that a split takes back and
+// sends again.
+const splitVersion = "split "
+
 // again has one document taken back and sent anew: two versions of it, the
 // first withdrawn.
 func (d *Desk) again(ctx context.Context, p *Person, l ledger.Link, r Redo) error {
 	m := r.work.Message
-	number := fmt.Sprintf("split %d", r.Delivery.ID)
+	number := fmt.Sprintf("%s%d", splitVersion, r.Delivery.ID)
 	own := "person:" + p.Key
 	lanes := []string{own}
 	if m.System == l.System {

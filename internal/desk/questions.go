@@ -48,11 +48,10 @@ func (d *Desk) Questions(ctx context.Context, after int64, limit int) ([]Asked, 
 			return nil, err
 		}
 		for _, o := range open {
-			if o.Kind == q.Kind && o.Cause == q.Cause && !slices.Contains(apiece, q.Kind) {
+			if o.ID != q.ID && o.Kind == q.Kind && o.Cause == q.Cause && !slices.Contains(apiece, q.Kind) {
 				out[i].Alike++
 			}
 		}
-		out[i].Alike = max(out[i].Alike, 1)
 	}
 	return out, nil
 }
@@ -108,8 +107,8 @@ func (d *Desk) Answer(ctx context.Context, a Answer) (int, error) {
 		taught = true
 	}
 	if m, ok := q.Offer.Merge[value]; ok {
-		if err := d.Ledger.MergePeople(ctx, m.Loser, m.Winner, a.Who, a.Note); err != nil {
-			return 0, err
+		if err := d.Ledger.MergePeople(ctx, m.Loser, m.Winner, a.Who, a.Note); err != nil && !errors.Is(err, ledger.ErrState) {
+			return 0, err // else they were made one person meanwhile: the answer stands
 		}
 	}
 	ids := []ledger.Question{q.Question}

@@ -37,6 +37,15 @@ func (e *Engine) Learned(l ledger.Lesson) {
 	}
 }
 
+// Forgot takes a row that a person took back from the integration it was for.
+func (e *Engine) Forgot(l ledger.Lesson) {
+	for _, in := range e.Integrations {
+		if in.ID == l.Integration {
+			in.Unteach(l.Table, l.Codes)
+		}
+	}
+}
+
 // makeLists makes one List for each list that a flow asks for and each active
 // system that it asks. A system that is switched off is not asked.
 func (e *Engine) makeLists(flows []*flow.Flow) error {

@@ -99,29 +99,33 @@ func (l *List) Run(ctx context.Context) {
 // Once reads what is due now, and gives how long until there is more to do.
 func (l *List) Once(ctx context.Context) (time.Duration, error) {
 	for {
-		state, old, err := l.load(ctx)
-		if err != nil {
-			return 0, err
+		wait, err := l.next(ctx)
+		if errors.Is(err, ledger.ErrMoved) {
+			continue // somebody asked for it, or another node reads it too: look again
 		}
-		now := l.In.Ledger.Now()
-		if len(state.Todo) == 0 {
-			due, err := l.plan(state, now)
-			if err != nil {
-				return 0, err
-			}
-			if due > 0 && old != nil {
-				return due, nil
-			}
-			if err := l.save(ctx, state, old, nil, nil); err != nil {
-				return 0, err
-			}
-			continue
-		}
-		wait, err := l.chunk(ctx, state, old)
 		if err != nil || wait > 0 {
 			return wait, err
 		}
 	}
+}
+
+// next reads one chunk, or plans what is due.
+func (l *List) next(ctx context.Context) (time.Duration, error) {
+	state, old, err := l.load(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if len(state.Todo) > 0 {
+		return l.chunk(ctx, state, old)
+	}
+	due, err := l.plan(state, l.In.Ledger.Now())
+	if err != nil {
+		return 0, err
+	}
+	if due > 0 && old != nil {
+		return due, nil
+	}
+	return 0, l.save(ctx, state, old, nil, nil)
 }
 
 // plan adds what is due to the state, or gives how long it is until then. The
@@ -178,6 +182,14 @@ func (l *List) plan(state *listState, now time.Time) (time.Duration, error) {
 // Ask asks for the list now, before its time: for a period by its name, or the
 // one just completed.
 func (l *List) Ask(ctx context.Context, periodName string) error {
+	for {
+		if err := l.ask(ctx, periodName); !errors.Is(err, ledger.ErrMoved) {
+			return err // else it is being read just now
+		}
+	}
+}
+
+func (l *List) ask(ctx context.Context, periodName string) error {
 	state, old, err := l.load(ctx)
 	if err != nil {
 		return err
@@ -228,10 +240,8 @@ func (l *List) save(ctx context.Context, state *listState, old []byte, messages 
 		return err
 	}
 	adv := &ledger.Advance{System: l.System.Name(), Stream: "list " + l.Name(), Old: old, New: now, List: listing}
-	if _, err := l.In.Accept(ctx, l.System.Name(), messages, adv); err != nil && !errors.Is(err, ledger.ErrMoved) {
-		return err
-	}
-	return nil
+	_, err = l.In.Accept(ctx, l.System.Name(), messages, adv)
+	return err
 }
 
 // chunk reads and stores one chunk of the run that is under way.
@@ -304,15 +314,13 @@ const twice = "the list has this twice, and the rows differ; say which is right 
 // another row of the same list.
 func (l *List) rows(ctx context.Context, run *listRun, in []connector.Incoming) ([]connector.Incoming, *ledger.Listing, error) {
 	docs := make([]string, len(in))
-	first := map[string]int{}
-	problem := make([]bool, len(in))
+	versions, differ := map[string]string{}, map[string]bool{}
 	for i, m := range in {
 		docs[i] = m.Doc
-		if j, ok := first[m.Doc]; ok && in[j].Version != m.Version {
-			problem[i], problem[j] = true, true
-		} else if !ok {
-			first[m.Doc] = i
+		if v, ok := versions[m.Doc]; ok && v != m.Version {
+			differ[m.Doc] = true
 		}
+		versions[m.Doc] = m.Version
 	}
 	listed, err := l.In.Ledger.Listed(ctx, l.System.Name(), l.members(run), docs)
 	if err != nil {
@@ -324,7 +332,7 @@ func (l *List) rows(ctx context.Context, run *listRun, in []connector.Incoming) 
 		if listed[i] > 0 {
 			change = rowChanged
 		}
-		if (problem[i] || listed[i] == run.Number) && m.Problem == "" {
+		if (differ[m.Doc] || listed[i] == run.Number) && m.Problem == "" {
 			m.Problem = twice
 		}
 		if m.Content, err = l.changed(m.Content, change); err != nil {
@@ -396,6 +404,9 @@ func (l *List) tooMany(ctx context.Context, run *listRun) (string, error) {
 	now, earlier, err := l.In.Ledger.Members(ctx, l.System.Name(), l.members(run))
 	if err != nil {
 		return "", err
+	}
+	if run.Rows == 0 {
+		now, earlier = 0, now+earlier // this run has no members: the newest are of an earlier one
 	}
 	const few = 5 // of a short list a few may always leave
 	if earlier <= few || earlier*100 <= (now+earlier)*int64(l.Source.Schedule.Leavers) {

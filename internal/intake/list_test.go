@@ -177,7 +177,9 @@ func (d *desk) came() []string {
 		if err != nil {
 			d.Fatal(err)
 		}
-		var doc struct{ Row struct{ ID, Name, Change string } }
+		var doc struct {
+			Row struct{ ID, Name, Change string }
+		}
 		if err := json.Unmarshal(whole.Content, &doc); err != nil {
 			d.Fatal(err)
 		}
@@ -248,7 +250,9 @@ func TestAWeeklyListThatWasMissedIsAskedForOnce(t *testing.T) {
 
 func TestEachMissedMonthIsAskedForOldestFirst(t *testing.T) {
 	d := newDesk(t, `{books: report, report: r1, every: month, day: 3, at: '06:00', sample: samples/row.json}`)
-	d.source.pages = func(run connector.Run, _ int) (connector.Page, error) { return page(true, run.Period+"="+run.Period), nil }
+	d.source.pages = func(run connector.Run, _ int) (connector.Page, error) {
+		return page(true, run.Period+"="+run.Period), nil
+	}
 	d.once()
 	d.to("2026-06-03", "05:59")
 	d.once()
@@ -630,7 +634,7 @@ func TestAFailingPageIsAskedForAgainAfterAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t, weekly)
 		_ = d.ledger.Close()
-		l, err := store.OpenSQLite(t.Context(), d.dir, store.Options{Ring: listRing, MinFree: -1})
+		l, err := store.OpenSQLite(t.Context(), t.TempDir(), store.Options{Ring: listRing, MinFree: -1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -668,7 +672,7 @@ func TestAListAskedForByAPersonIsReadAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t, weekly)
 		_ = d.ledger.Close()
-		l, err := store.OpenSQLite(t.Context(), d.dir, store.Options{Ring: listRing, MinFree: -1})
+		l, err := store.OpenSQLite(t.Context(), t.TempDir(), store.Options{Ring: listRing, MinFree: -1})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -112,11 +112,26 @@ func (p *planner) leaves(name, path string, now any) bool {
 	return false
 }
 
+// nameIn names what was made in a system that is not its record's any more.
+// Names of calls begin with it, and the journal parts those by blanks.
+func nameIn(record, system string) string { return record + "@" + system }
+
+// formerly is what the document made and took back in a system before it moved
+// away from there: its id is used up (law 9).
+func (p *planner) formerly(rec *flow.Record, system string) *ledger.Made {
+	for i, m := range p.Work.Made {
+		if m.Record == nameIn(rec.Name, system) && m.Gone {
+			return &p.Work.Made[i]
+		}
+	}
+	return nil
+}
+
 // nameOf names a record that is taken back: one that moved to another system
 // keeps its name for the new place.
 func (p *planner) nameOf(m ledger.Made) string {
 	if slices.ContainsFunc(p.moved, func(o ledger.Made) bool { return o.Record == m.Record && o.System == m.System }) {
-		return m.Record + " in " + m.System
+		return nameIn(m.Record, m.System)
 	}
 	return m.Record
 }
@@ -124,7 +139,7 @@ func (p *planner) nameOf(m ledger.Made) string {
 // carried notes what a field of set was worked out from: once done, both sides
 // agree on it (law 17).
 func (p *planner) carried(rec *flow.Record, path string, at time.Time) {
-	for _, o := range rec.Origins(path) {
+	for _, o := range p.origins(rec, path) {
 		v, ok := p.Run.Value(o)
 		if !ok {
 			continue
@@ -136,16 +151,42 @@ func (p *planner) carried(rec *flow.Record, path string, at time.Time) {
 	}
 }
 
+// differs notes that a field stays different from what it is worked out from:
+// the two sides do not agree on that, whatever other fields it was carried to.
+func (p *planner) differs(rec *flow.Record, path string) {
+	for _, o := range p.origins(rec, path) {
+		if p.apartIn == nil {
+			p.apartIn = map[flow.Origin]bool{}
+		}
+		p.apartIn[o] = true
+	}
+}
+
+// origins are those of a canonical path of the record that is being planned.
+func (p *planner) origins(rec *flow.Record, path string) []flow.Origin {
+	out := rec.Origins(path)
+	if under := p.spec.OpenUnder; len(out) == 0 && under != "" {
+		out = rec.Origins(strings.TrimPrefix(path, under+"/")) // as a flow may also name it
+	}
+	return out
+}
+
 // sources gathers what was carried over, by the record that it stands on.
 func (p *planner) sources(ctx context.Context) error {
 	if len(p.seen) == 0 {
 		return nil
 	}
 	for _, s := range p.Run.Subjects() {
+		spec := &connector.KindSpec{}
+		if t, err := p.Targets(p.Work.Message.System); err == nil {
+			if kind := t.System.Kind(connector.ShortKind(s.Kind)); kind != nil {
+				spec = kind.Spec()
+			}
+		}
 		src := Source{System: p.Work.Message.System, Kind: s.Kind, ID: s.ID, Fields: map[string]record.Agreed{}}
 		for o, v := range p.seen {
-			if o.Name == s.Name {
-				src.Fields[strings.TrimPrefix(o.Path, "properties/")] = v
+			if o.Name == s.Name && !p.apartIn[o] {
+				src.Fields[spec.Path(o.Path)] = v
 			}
 		}
 		if len(src.Fields) == 0 {

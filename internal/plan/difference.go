@@ -51,6 +51,8 @@ func (p *planner) merge(ctx context.Context, r *Record, rec *flow.Record, set re
 			p.carried(rec, path, p.plan.Event)
 		case record.Lost:
 			p.carried(rec, path, time.Time{}) // what won may be older than this message
+		default:
+			p.differs(rec, path)
 		}
 		switch outcome {
 		case record.Equal:

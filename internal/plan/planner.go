@@ -93,19 +93,22 @@ func eventTime(m connector.Message) time.Time {
 
 type planner struct {
 	Input
-	plan   *Plan
-	calls  []call.Call
-	needs  map[string][]string
-	done   map[string]bool // records of Made that this plan took care of
-	going  map[string]bool // ids of the records that this plan removes
-	why    []string        // why records were left out
-	moved  []ledger.Made   // made in a system that is not this record's any more
-	seen   map[flow.Origin]record.Agreed
-	links  []ledger.Link // of the person, read once
-	apart  map[string]bool
-	person string
+	plan  *Plan
+	calls []call.Call
+	needs map[string][]string
+	done  map[string]bool // records of Made that this plan took care of
+	going map[string]bool // ids of the records that this plan removes
+	why   []string        // why records were left out
+	moved []ledger.Made   // made in a system that is not this record's any more
+	seen  map[flow.Origin]record.Agreed
+	// apartIn are origins that some field of the plan differs from.
+	apartIn map[flow.Origin]bool
+	links   []ledger.Link // of the person, read once
+	apart   map[string]bool
+	person  string
 	// of the record that is being planned: blocking keys of a match that found
 	// nobody, and the record that was merged into the one found
+	spec     *connector.KindSpec
 	blocks   []string
 	replaces string
 }
@@ -125,11 +128,12 @@ func (p *planner) record(ctx context.Context, rec *flow.Record) error {
 	if err != nil {
 		return err
 	}
+	p.spec = kind.Spec()
 	made := p.madeOf(rec)
 	if made != nil && !made.Gone && made.System != target.System.Name() {
 		// The person is another facility's now: what stands in the old one goes.
 		p.moved = append(p.moved, *made)
-		made = nil
+		made = p.formerly(rec, target.System.Name())
 	}
 	r := Record{Name: rec.Name, System: target.System.Name(), Kind: rec.Kind, Needs: rec.Needs,
 		OnRefused: string(want.Refused), Person: kind.Spec().Person, Generation: p.generation(made)}

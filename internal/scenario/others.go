@@ -16,6 +16,7 @@ import (
 
 	"github.com/kiungo-health/kiungo/internal/call"
 	"github.com/kiungo-health/kiungo/internal/desk"
+	"github.com/kiungo-health/kiungo/internal/ledger"
 	"github.com/kiungo-health/kiungo/internal/question"
 	"github.com/kiungo-health/kiungo/internal/simulate"
 )
@@ -98,6 +99,43 @@ func (b *bench) answer(ctx context.Context, a *AnswerStep) error {
 		return fmt.Errorf("answer: there is no open question of kind %q", a.Kind)
 	}
 	return nil
+}
+
+// split takes a record from a person, as kiungo people split does.
+func (b *bench) split(ctx context.Context, s *SplitStep) error {
+	wrong, err := b.record(s.Record)
+	if err != nil {
+		return err
+	}
+	var right *ledger.Link
+	if s.To != "" {
+		l, err := b.record(s.To)
+		if err != nil {
+			return err
+		}
+		right = &l
+	}
+	d := desk.Desk{Ledger: b.ledger, Ring: b.engine.Ring, Learned: b.engine.Learned}
+	p, err := d.Person(ctx, s.Person, 1)
+	if err != nil {
+		return fmt.Errorf("split: %w", err)
+	}
+	redos, err := d.Split(ctx, p, wrong, b.engine.Runner.Plan)
+	if err != nil {
+		return fmt.Errorf("split: %w", err)
+	}
+	return d.DoSplit(ctx, p, wrong, redos, right, "scenario", "")
+}
+
+// record reads SYSTEM/Kind/ID.
+func (b *bench) record(text string) (ledger.Link, error) {
+	name, rest, _ := strings.Cut(text, "/")
+	kind, id, ok := strings.Cut(rest, "/")
+	sys := b.site.Systems[name]
+	if !ok || sys == nil {
+		return ledger.Link{}, fmt.Errorf("split: %q is not a record; write SYSTEM/Kind/ID", text)
+	}
+	return ledger.Link{System: name, Kind: sys.Connector + "/" + kind, ID: id}, nil
 }
 
 // questions writes what waits for an answer.

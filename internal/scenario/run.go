@@ -286,6 +286,13 @@ func (b *bench) do(ctx context.Context, s Step) error {
 		if err := b.answer(ctx, s.Answer); err != nil {
 			return err
 		}
+	case s.Split != nil:
+		if err := b.meanwhile(ctx, "split"); err != nil {
+			return err
+		}
+		if err := b.split(ctx, s.Split); err != nil {
+			return err
+		}
 	case s.Restart:
 		if err := b.restart(ctx); err != nil {
 			return err
@@ -306,7 +313,7 @@ func (b *bench) do(ctx context.Context, s Step) error {
 		}
 	case s.Settle:
 	default:
-		return errors.New("a step says what happens: send, fault, calm, seed, clerk, table, retry, skip, answer, poll, fetch, restart or settle")
+		return errors.New("a step says what happens: send, fault, calm, seed, clerk, table, retry, skip, answer, split, poll, fetch, restart or settle")
 	}
 	return b.settle(ctx)
 }

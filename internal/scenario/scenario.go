@@ -66,9 +66,18 @@ type Step struct {
 	Period string `yaml:"period"`
 	System string `yaml:"system"`
 	// Answer answers the open questions of a kind, or all: {kind: match, with: new}.
-	Answer  *AnswerStep `yaml:"answer"`
-	Restart bool        `yaml:"restart"` // Kiungo is stopped and started again
-	Settle  bool        `yaml:"settle"`
+	Answer *AnswerStep `yaml:"answer"`
+	// Split takes back what was sent while a record was wrongly linked to a person.
+	Split   *SplitStep `yaml:"split"`
+	Restart bool       `yaml:"restart"` // Kiungo is stopped and started again
+	Settle  bool       `yaml:"settle"`
+}
+
+// SplitStep is kiungo people split --yes.
+type SplitStep struct {
+	Person string `yaml:"person"` // SYSTEM/ID: what she goes by
+	Record string `yaml:"record"` // SYSTEM/Kind/ID: the record that is not hers
+	To     string `yaml:"to"`     // SYSTEM/Kind/ID: the one that is, if it is known
 }
 
 // AnswerStep answers open questions as a person would.

@@ -57,6 +57,9 @@ func (s *Sim) seedCase(doc map[string]any) {
 
 // show puts a case into the search index, unless that lags.
 func (s *Sim) show(c *caze) {
+	if had := s.externals[c.external]; c.external != "" && !slices.Contains(had, c.id) {
+		s.externals[c.external] = append(had, c.id)
+	}
 	if !s.lagging {
 		seen := *c
 		seen.forms, seen.props, seen.indices = nil, maps.Clone(c.props), maps.Clone(c.indices)

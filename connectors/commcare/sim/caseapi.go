@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,8 +33,8 @@ func (s *Sim) getCase(w http.ResponseWriter, r *http.Request) {
 
 func (s *Sim) byExternal(id string) []*caze {
 	var found []*caze
-	for _, key := range sorted(s.cases) {
-		if c := s.cases[key]; c.external == id && id != "" {
+	for _, key := range slices.Sorted(slices.Values(s.externals[id])) {
+		if c := s.cases[key]; c != nil && c.external == id {
 			found = append(found, c)
 		}
 	}

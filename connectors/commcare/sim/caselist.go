@@ -109,9 +109,18 @@ func (s *Sim) search(q url.Values) ([]*caze, error) {
 			tests = append(tests, test)
 		}
 	}
+	candidates := s.indexed
+	if id := q.Get("external_id"); id != "" {
+		candidates = map[string]*caze{} // who ever had it
+		for _, key := range s.externals[id] {
+			if c := s.indexed[key]; c != nil {
+				candidates[key] = c
+			}
+		}
+	}
 	var found []*caze
 next:
-	for _, c := range s.indexed {
+	for _, c := range candidates {
 		for _, test := range tests {
 			if !test(c) {
 				continue next

@@ -40,7 +40,8 @@ type Sim struct {
 	now       func() time.Time
 	last      time.Time
 	cases     map[string]*caze
-	indexed   map[string]*caze // what lists see
+	indexed   map[string]*caze    // what lists see
+	externals map[string][]string // ids of cases that have, or once had, an external_id
 	lagging   bool
 	forms     map[string]*form
 	holding   bool // forms submitted now become visible later
@@ -71,7 +72,7 @@ func New(options []byte) (*Sim, error) {
 	if err != nil || hour <= 0 {
 		return nil, fmt.Errorf("option hour of the simulator is not a duration like 2s")
 	}
-	s := &Sim{o: o, hour: hour, traffic: simulate.NewTraffic(1), cases: map[string]*caze{}, indexed: map[string]*caze{},
+	s := &Sim{o: o, hour: hour, traffic: simulate.NewTraffic(1), cases: map[string]*caze{}, indexed: map[string]*caze{}, externals: map[string][]string{},
 		forms: map[string]*form{}, users: map[string]map[string]any{}, webUsers: map[string]map[string]any{},
 		locations: map[string]map[string]any{}, made: map[string]int{}, reports: map[string]*Report{}}
 	s.out.init()

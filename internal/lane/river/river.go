@@ -37,6 +37,8 @@ const (
 	// fetchEvery bounds how often a node asks for bells.
 	fetchEvery = 10 * time.Millisecond
 	sweepQueue = "sweep"
+	// ownSweeps is how many sweeps of the elected node go by to one of each node.
+	ownSweeps = 10
 )
 
 // Options of a Dispatcher. Of lane.Options, Soon is not used: the sweep finds
@@ -183,10 +185,18 @@ func (d *Dispatcher) Ring(lanes ...int64) {
 
 // ringPending rings what is pending, as often as there is some.
 func (d *Dispatcher) ringPending(ctx context.Context) {
+	// Each node sweeps by itself too, seldom: when the elected one dies it takes
+	// River some time to elect another.
+	own := time.NewTicker(ownSweeps * d.opts.Sweep)
+	defer own.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-own.C:
+			if err := d.sweep(ctx); err != nil && ctx.Err() == nil {
+				d.log("the sweep for due lanes failed and is made again: %v", err)
+			}
 		case <-d.some:
 		}
 		d.mu.Lock()
@@ -268,9 +278,10 @@ type sweeper struct {
 	d *Dispatcher
 }
 
-// Work rings the lanes that are due and have no bell waiting or being answered:
-// those whose time has come, and those whose bell was lost. There are never
-// more than Window bells, so that a backlog does not ring itself to death.
+// Work rings the lanes that are due and have no bell waiting: those whose time
+// has come, and those whose bell was lost. A bell that is being answered does
+// not count: who answered it may be dead. There are never more than Window
+// bells waiting, so that a backlog does not ring itself to death.
 func (s *sweeper) Work(ctx context.Context, _ *river.Job[sweep]) error {
 	d := s.d
 	if err := d.sweep(ctx); err != nil && ctx.Err() == nil {
@@ -286,7 +297,7 @@ func (d *Dispatcher) sweep(ctx context.Context) error {
 	if err != nil || len(due) == 0 {
 		return err
 	}
-	rows, err := d.pool.Query(ctx, `SELECT (args->>'lane')::bigint FROM river_job WHERE kind = 'ring' AND state IN ('available', 'running') LIMIT $1`, d.opts.Window)
+	rows, err := d.pool.Query(ctx, `SELECT (args->>'lane')::bigint FROM river_job WHERE kind = 'ring' AND state = 'available' LIMIT $1`, d.opts.Window)
 	if err != nil {
 		return err
 	}

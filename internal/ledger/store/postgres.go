@@ -314,7 +314,11 @@ func (d *pgSide) do(ctx context.Context, f func(*pgConn) error) error {
 			var err error
 			if d.c, err = openPg(ctx, d.p.conf, map[string]string{"statement_timeout": "5000"}); err != nil {
 				d.c = nil
-				return err
+				if try == mostTries || ctx.Err() != nil {
+					return err
+				}
+				time.Sleep(20 * time.Millisecond << try)
+				continue
 			}
 		}
 		d.c.ctx = ctx

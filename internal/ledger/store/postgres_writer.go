@@ -210,8 +210,8 @@ func (w *pgWriter) attempt(batch []*unit, alone bool) (again []*unit, err error)
 		return nil, err
 	}
 	if err := w.commit(); err != nil {
-		if errors.Is(err, ledger.ErrUncertain) {
-			return nil, err
+		if errors.Is(err, ledger.ErrUncertain) || errors.Is(err, errLost) {
+			return nil, err // by now the connection is another one
 		}
 		return w.failed(batch, nil, alone, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/kiungo-health/kiungo/connectors/commcare/xform"
@@ -49,6 +50,9 @@ func (k *caseKind) Find(ctx context.Context, do call.Doer, q connector.Query) (c
 			continue
 		}
 		f, err := k.byID(ctx, do, known.id, known.how)
+		if err == nil && f.Exists && known.id == q.Linked && otherType(f, q) {
+			continue
+		}
 		if err != nil || f.Exists {
 			return f, err
 		}
@@ -78,6 +82,20 @@ func (k *caseKind) Find(ctx context.Context, do call.Doer, q connector.Query) (c
 		}
 	}
 	return gone, nil
+}
+
+// otherType tells whether a case is of another type than all that the flow
+// asks for: a person's referral is linked to her as her own case is.
+func otherType(f connector.Found, q connector.Query) bool {
+	has, asked := f.Fields.Text("case_type"), false
+	for _, criterion := range append(slices.Clone(q.By), map[string]any{"case_type": q.Wanted["case_type"]}) {
+		want := plainText(criterion["case_type"])
+		if want == has {
+			return false
+		}
+		asked = asked || want != ""
+	}
+	return asked
 }
 
 func (k *caseKind) byCriterion(ctx context.Context, do call.Doer, criterion map[string]any) (connector.Found, error) {

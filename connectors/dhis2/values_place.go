@@ -118,6 +118,12 @@ func (s *System) open(ctx context.Context, do call.Doer, c *canoner, ds *DataSet
 				RetryAfter: min(opens.Sub(now), longestWait)}}
 		}
 	}
+	// In another calendar DHIS2 stores a value of a period far ahead, where nobody
+	// sees it: 202401 is a month of 2031 for an Ethiopian server.
+	if p.Calendar() != period.ISO8601 && now.Before(p.Start().In(zone)) {
+		c.problem("period", "calendar", "%s of the server's calendar (%s) begins on %s, which is to come: ask for the periods of that calendar", p.Name(), p.Calendar(), p.Start())
+		return nil
+	}
 	if ds.ExpiryDays <= 0 {
 		return nil
 	}

@@ -108,9 +108,10 @@ func (e *atomEntry) category() string {
 
 // found is what a read said about the thing of an entry.
 type found struct {
-	subject   string // uuid of the person
-	encounter string // of an observation
-	without   bool   // that encounter was voided
+	subject   string    // uuid of the person
+	encounter string    // of an observation
+	without   bool      // that encounter was voided
+	at        time.Time // when it happened at the clinic; zero if that is not known
 	voided    bool
 	gone      bool   // it is not in OpenMRS any more
 	problem   string // it cannot be used
@@ -133,6 +134,10 @@ func (s *System) entryMessage(stream feedStream, e *atomEntry, page int, t targe
 		"resource": t.resource, "uuid": t.uuid, "link": t.link, "encounter": f.encounter}
 	if !e.updated.IsZero() {
 		entry["updated"] = e.updated.Format(time.RFC3339)
+	}
+	if t.kind == kindEncounter && !f.at.IsZero() {
+		// What was typed in late is not newer than what was seen since (law 13).
+		m.Event = f.at
 	}
 	content := map[string]any{"entry": entry, "server": s.name}
 	if t.kind == kindPatient && t.uuid != "" {

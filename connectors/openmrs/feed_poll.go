@@ -133,7 +133,7 @@ func (w *walk) ofItsEncounter(g *gathered, f found) (connector.Incoming, bool) {
 	e := g.entry
 	e.categories = nil // what was done, was done to the observation
 	t := target{kind: kindEncounter, resource: kindEncounter, uuid: f.encounter, link: g.target.link}
-	return w.s.entryMessage(w.stream, &e, g.page, t, "", found{subject: f.subject, encounter: f.encounter, voided: f.without}), true
+	return w.s.entryMessage(w.stream, &e, g.page, t, "", found{subject: f.subject, encounter: f.encounter, at: f.at, voided: f.without}), true
 }
 
 // pageTries adds the tries of a page to those of entries.

@@ -21,8 +21,8 @@ const (
 // Representations that name the person, and no more.
 const (
 	whosePatient   = "custom:(uuid,voided)"
-	whoseEncounter = "custom:(uuid,voided,patient:(uuid))"
-	whoseObs       = "custom:(uuid,voided,person:(uuid),encounter:(uuid,voided))"
+	whoseEncounter = "custom:(uuid,voided,encounterDatetime,patient:(uuid))"
+	whoseObs       = "custom:(uuid,voided,person:(uuid),encounter:(uuid,voided,encounterDatetime))"
 )
 
 // readers reads the records that entries are about, each once (law 2: the
@@ -92,9 +92,11 @@ func (s *System) readWhose(ctx context.Context, do call.Doer, t target) (found, 
 		Voided    bool   `json:"voided"`
 		Patient   ref    `json:"patient"`
 		Person    ref    `json:"person"`
+		At        string `json:"encounterDatetime"`
 		Encounter struct {
 			UUID   string `json:"uuid"`
 			Voided bool   `json:"voided"`
+			At     string `json:"encounterDatetime"`
 		} `json:"encounter"`
 	}
 	a, err := do.Do(ctx, about, read(path+seg(t.uuid), "v", rep))
@@ -110,6 +112,9 @@ func (s *System) readWhose(ctx context.Context, do call.Doer, t target) (found, 
 	f := found{subject: orElse(w.Patient.UUID, w.Person.UUID), encounter: w.Encounter.UUID, without: w.Encounter.Voided, voided: w.Voided || w.Encounter.Voided}
 	if t.kind == kindPatient {
 		f.subject = t.uuid
+	}
+	if at, err := parseMoment(orElse(w.At, w.Encounter.At), s.zone); err == nil {
+		f.at = at
 	}
 	if f.subject == "" {
 		// OpenMRS leaves out silently what the user may not read.

@@ -82,6 +82,16 @@ func (s *System) showPatient(ctx context.Context, do call.Doer, id string) (map[
 	if w == nil {
 		return noLonger(id), nil
 	}
+	if w.Voided {
+		// Who was merged into another is shown as that one, whom her records are with.
+		winner, err := (&patientKind{s}).mergedInto(ctx, do, w)
+		if err != nil {
+			return nil, err
+		}
+		if winner != "" && winner != id {
+			return s.showPatient(ctx, do, winner)
+		}
+	}
 	f, _ := s.patientFields(w)
 	out := map[string]any{"id": w.UUID, "voided": w.Voided, "gone": false, "name": map[string]any{}, "address": map[string]any{},
 		"identifiers": map[string]any{}, "attributes": map[string]any{}}

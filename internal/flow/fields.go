@@ -166,7 +166,10 @@ func (r *reader) requiredInRow(n *node, spec *connector.FieldSpec, o *object, pa
 	requires := slices.ContainsFunc(spec.Fields, func(f connector.FieldSpec) bool { return f.Required })
 	for i := range o.fields {
 		f := specNamed(spec.Fields, o.fields[i].name)
-		o.fields[i].must = !requires || f.Required || f.Name == "value" || slices.Contains(spec.Key, f.Name)
+		// A part of the key that need not be given (the combination of what is not
+		// broken down) leaves only itself out.
+		key := slices.Contains(spec.Key, f.Name) && (f.Required || len(spec.Key) == 1)
+		o.fields[i].must = !requires || f.Required || f.Name == "value" || key
 	}
 	for _, f := range spec.Fields {
 		if f.Required && n.get(f.Name) == nil {

@@ -59,13 +59,13 @@ func (r *reader) integration(i *Integration, docs []*node, l *Loader) {
 			r.warnf(d, CodeMissingKey, "no zone is said here or in site.yaml; UTC is used. Write zone: Africa/Nairobi")
 		}
 	}
+	r.siteValues(i, d, l)
 	r.people(i, d.get("people"))
 	for _, p := range r.object(d.get("wins")) {
 		if w, ok := r.win(p.value, i, l.Registry, l.Site); ok {
 			i.Wins[strings.ReplaceAll(p.key.text, ".", "/")] = w
 		}
 	}
-	r.siteValues(i, d, l)
 }
 
 func (r *reader) people(i *Integration, n *node) {
@@ -76,16 +76,39 @@ func (r *reader) people(i *Integration, n *node) {
 		r.profile(i, v)
 	}
 	if v := n.get("near"); v != nil {
-		i.People.Near = r.text(v)
+		i.People.Near = r.word(v, i, "create", "ask", "skip")
 	}
 	if v := n.get("several"); v != nil {
-		i.People.Several = r.text(v)
+		i.People.Several = r.word(v, i, "ask", "skip")
 	}
+}
+
+// siteText is text, or a value of the site alone: '${site.near}'.
+func (r *reader) siteText(n *node, i *Integration) string {
+	text := r.text(n)
+	name, ok := strings.CutPrefix(text, "${site.")
+	if !ok {
+		return text
+	}
+	v, ok := asText(i.values[strings.TrimSuffix(name, "}")])
+	if !ok {
+		r.errorf(n, CodeValue, "%s is no site value of this integration, or is not filled in", text)
+	}
+	return v
+}
+
+// word is one of a few words, written out or the site's.
+func (r *reader) word(n *node, i *Integration, allowed ...string) string {
+	word := r.siteText(n, i)
+	if !slices.Contains(allowed, word) {
+		r.errorf(n, CodeValue, "this cannot be %q%s", word, suggest(word, allowed))
+	}
+	return word
 }
 
 // win reads one rule of wins.
 func (r *reader) win(n *node, i *Integration, reg connector.Registry, site *Site) (Win, bool) {
-	word := r.text(n)
+	word := r.siteText(n, i)
 	switch word {
 	case "latest", "both", "ask":
 		return Win{Rule: WinRule(word)}, true

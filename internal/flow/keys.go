@@ -38,7 +38,7 @@ func (r *reader) keys(n *node, what string, keys []key) bool {
 			r.unknownKey(n, i, what, keys)
 			continue
 		}
-		if v := keys[j].values; len(v) > 0 && p.value.kind == textNode && !slices.Contains(v, p.value.text) {
+		if v := keys[j].values; len(v) > 0 && p.value.kind == textNode && !slices.Contains(v, p.value.text) && !strings.HasPrefix(p.value.text, "${site.") {
 			r.errorf(p.value, CodeValue, "%s cannot be %q%s", p.key.text, p.value.text, suggest(p.value.text, v))
 		}
 	}

@@ -67,7 +67,7 @@ var (
 	}
 	findKeys = []key{
 		{name: "by", about: "criteria, the first that finds wins", shape: "find list"},
-		{name: "none", about: "create, skip, ask, or wait 2 days", shape: "text"},
+		{name: "none", about: "what if it is not there: create, skip, ask, wait 2 days, or absent (go on without it)", shape: "text"},
 		{name: "near", about: "a near match of a person: create, ask or skip", shape: "text", values: []string{"create", "ask", "skip"}},
 		{name: "several", about: "more than one fits: ask or skip", shape: "text", values: []string{"ask", "skip"}},
 	}

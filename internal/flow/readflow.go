@@ -119,15 +119,6 @@ func (r *flowReader) planning() {
 		}
 		f.to[c.Name] = v
 	}
-	if n := r.doc.get("approve"); n != nil && r.keys(n, "approve", approveKeys) {
-		f.Approve = &Approval{}
-		if s := n.get("say"); s != nil {
-			f.Approve.say, _ = r.template(s, r.full, "say")
-		}
-		if w := n.get("when"); w != nil {
-			f.Approve.when = r.bare(w, r.full, "when")
-		}
-	}
 	for _, n := range r.list(r.doc.get("require")) {
 		if !r.keys(n, "require", requireKeys) {
 			continue

@@ -38,6 +38,23 @@ func (r *flowReader) records() {
 		r.recordBody(rec, nodes[rec.Name], sc)
 	}
 	r.order(list)
+	r.approval(sc)
+}
+
+// approval reads approve, which is asked once the records are planned.
+func (r *flowReader) approval(sc *scope) {
+	n := r.doc.get("approve")
+	if n == nil || !r.keys(n, "approve", approveKeys) {
+		return
+	}
+	a := &Approval{}
+	if s := n.get("say"); s != nil {
+		a.say, _ = r.template(s, sc, "say")
+	}
+	if w := n.get("when"); w != nil {
+		a.when = r.bare(w, sc, "when")
+	}
+	r.flow.Approve = a
 }
 
 func (r *flowReader) recordHead(p pair) *Record {
@@ -168,7 +185,7 @@ func (r *flowReader) finder(rec *Record, n *node, sc *scope) *finder {
 		case "none":
 			r.none(f, p.value)
 		case "near", "several":
-			word := r.text(p.value)
+			word := r.siteText(p.value, r.integ)
 			k := findKeys[slices.IndexFunc(findKeys, func(k key) bool { return k.name == p.key.text })]
 			if !slices.Contains(k.values, word) {
 				r.errorf(p.value, CodeValue, "%s cannot be %q%s", p.key.text, word, suggest(word, k.values))
@@ -219,8 +236,8 @@ func (r *flowReader) none(f *finder, n *node) {
 		return
 	}
 	f.none = None(word)
-	if !slices.Contains([]None{Create, SkipNone, AskNone}, f.none) {
-		r.errorf(n, CodeValue, "none cannot be %q%s", word, suggest(word, []string{"create", "skip", "ask", "wait 2 days"}))
+	if !slices.Contains([]None{Create, SkipNone, AskNone, Absent}, f.none) {
+		r.errorf(n, CodeValue, "none cannot be %q%s", word, suggest(word, []string{"create", "skip", "ask", "absent", "wait 2 days"}))
 	}
 }
 

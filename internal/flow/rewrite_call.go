@@ -211,6 +211,9 @@ func (w *rewriter) answers(n *ast.CallNode, in []info) {
 
 func (w *rewriter) answerRow(n *ast.CallNode, t *Table, i int, row Row, form *shape) {
 	at := fmt.Sprintf("%s, row of line %d", t.file, t.lines[i])
+	if t.lines[i] == 0 {
+		at = fmt.Sprintf("%s, a row of the site's own (samples/%s beside site.yaml may hold a message as it comes)", t.file, w.scope.integ.ID)
+	}
 	if codes := row["codes"]; codes != "" {
 		w.use.addName(&w.use.tables, codes)
 		if w.scope.integ.Tables[codes] == nil {

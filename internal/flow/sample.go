@@ -30,6 +30,11 @@ func (r *flowReader) samples(n *node, s *Source) bool {
 			r.errorf(g, CodeSample, "no file fits %s", pattern)
 			continue
 		}
+		// A site adds samples of its own forms beside site.yaml.
+		if site := r.load.Site; site != nil {
+			more, _ := filepath.Glob(filepath.Join(site.Dir, "samples", r.integ.ID, filepath.Base(filepath.FromSlash(pattern)))) // the pattern was good above
+			paths = append(paths, more...)
+		}
 		for _, p := range paths {
 			contents = append(contents, r.sampleFile(g, s, p)...)
 		}

@@ -16,6 +16,7 @@ const (
 	SkipNone None = "skip"
 	AskNone  None = "ask"
 	Wait     None = "wait"
+	Absent   None = "absent" // goes on without it: the record's values are absent
 )
 
 // Find is how a record is to be looked for.

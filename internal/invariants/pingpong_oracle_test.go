@@ -1,11 +1,15 @@
 package invariants
 
 import (
+	"bytes"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
 
+	"github.com/kiungo-health/kiungo/internal/call"
 	"github.com/kiungo-health/kiungo/internal/ledger"
 )
 
@@ -170,6 +174,18 @@ func (w *walk) history(p *one) {
 	w.t.Logf("her deliveries:\n%s", text)
 }
 
+// noteCall adds to the trace what Kiungo sends.
+func (w *walk) noteCall(host string, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calls = append(w.calls, fmt.Sprintf("    call %s: %s %s %s %s", r.Header.Get(call.IDHeader), host, r.Method, r.URL.Path, body))
+}
+
 // noteAgreed adds to the trace what became agreed of the people's records.
 func (w *walk) noteAgreed() {
 	if !traced() {
@@ -177,6 +193,13 @@ func (w *walk) noteAgreed() {
 	}
 	if w.agreed == nil {
 		w.agreed = map[string]string{}
+	}
+	w.mu.Lock()
+	calls := w.calls
+	w.calls = nil
+	w.mu.Unlock()
+	for _, c := range calls {
+		w.note(w.about(c), "%s", c)
 	}
 	for _, p := range w.people {
 		for _, id := range w.idsOf(p) {

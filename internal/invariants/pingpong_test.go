@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -73,6 +74,8 @@ type walk struct {
 	// systems come to them without.
 	lines  map[string]*simulate.Traffic
 	kill   atomic.Pointer[killer]
+	mu     sync.Mutex // of calls
+	calls  []string
 	agreed map[string]string
 	merged [][2]int // numbers of winners and losers
 	people []*one
@@ -102,6 +105,9 @@ type event struct {
 func newWalk(t *testing.T, seed uint64) *walk {
 	t.Helper()
 	base := &world{t: t, dir: tempDir(t), folder: pingpong, workers: 4, sims: map[string]simulate.Simulator{}, net: simulate.Network{}}
+	if seed%2 == 1 {
+		base.workers = 1 // such a walk is the same whenever it is played
+	}
 	base.witness = newWitness(base)
 	w := &walk{world: base, seed: seed, rng: rand.New(rand.NewPCG(seed, 0x70696e67)), lines: map[string]*simulate.Traffic{}, newest: map[string]int{}}
 	var err error

@@ -60,6 +60,9 @@ var moves = []move{
 func (w *walk) play(steps int) {
 	w.t.Helper()
 	w.fault = w.strike
+	if traced() {
+		w.witness.before = w.noteCall
+	}
 	w.revive()
 	w.somebodyComes()
 	total := 0
@@ -120,6 +123,7 @@ func (w *walk) somebodyComes() {
 		w.note(p.n, "a worker registers her as case %s", p.caseID)
 	}
 	if where == 4 {
+		w.commcare.CatchUp() // a case that its search does not show yet cannot be found: she would be made twice, and asked about
 		time.Sleep(time.Duration(w.rng.IntN(3000)) * time.Millisecond)
 	}
 	if where == 0 || where == 1 || where == 4 {

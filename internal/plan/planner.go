@@ -194,7 +194,7 @@ func (p *planner) record(ctx context.Context, rec *flow.Record) error {
 	}
 	p.calls = append(p.calls, calls...)
 	p.plan.Records = append(p.plan.Records, r)
-	p.Run.Set(rec, result(r, found))
+	p.Run.Set(rec, result(r, found, kind.Spec().OpenUnder))
 	return nil
 }
 
@@ -231,7 +231,7 @@ func (p *planner) callsOf(ctx context.Context, r *Record, kind connector.Kind, t
 }
 
 // result is what later records of the flow see of this one.
-func result(r Record, found connector.Found) *flow.Result {
+func result(r Record, found connector.Found, openUnder string) *flow.Result {
 	ref := record.Ref{Record: r.Name, Kind: r.Kind, ID: r.ID, New: !r.Exists}
 	if r.Later != nil {
 		ref.Later = *r.Later
@@ -239,7 +239,7 @@ func result(r Record, found connector.Found) *flow.Result {
 	if r.ID == "" && r.Later == nil {
 		return nil // looked up, and not there
 	}
-	fields := nested(union(found.Fields, r.Write))
+	fields := flattened(nested(union(found.Fields, r.Write)), openUnder)
 	if r.ID != "" {
 		fields["uuid"] = r.ID
 	} else {
@@ -247,9 +247,21 @@ func result(r Record, found connector.Found) *flow.Result {
 	}
 	out := &flow.Result{Ref: ref, Fields: fields}
 	if r.Exists {
-		out.Found = nested(found.Fields)
+		out.Found = flattened(nested(found.Fields), openUnder)
 	}
 	return out
+}
+
+// flattened gives the fields below under also by their own names, as flows
+// name them when they write them.
+func flattened(f map[string]any, under string) map[string]any {
+	below, _ := f[under].(map[string]any)
+	for name, v := range below {
+		if _, taken := f[name]; !taken {
+			f[name] = v
+		}
+	}
+	return f
 }
 
 // nested turns canonical paths into nested objects, as flows name them. What

@@ -119,6 +119,9 @@ func readable(uri string) string {
 			if strings.HasPrefix(v, "custom:(") {
 				v = "custom"
 			}
+			if day, err := time.Parse(time.DateOnly, v); err == nil && time.Since(day).Abs() < 36*time.Hour {
+				v = "TODAY"
+			}
 			parts = append(parts, k+"="+v)
 		}
 	}
@@ -152,8 +155,12 @@ func (b *bench) withoutProbes(name string, requests []simulate.Recorded) []simul
 	}
 	probe := port.System.Probe()
 	return slices.DeleteFunc(requests, func(r simulate.Recorded) bool {
-		at, _, _ := strings.Cut(r.Path, "?")
-		return r.CallID == "" && r.Method == probe.Method && strings.HasSuffix(at, probe.Path)
+		at, query, _ := strings.Cut(r.Path, "?")
+		if r.CallID != "" || r.Method != probe.Method || !strings.HasSuffix(at, probe.Path) {
+			return false
+		}
+		asked, err := url.ParseQuery(query)
+		return err == nil && maps.EqualFunc(asked, url.Values(probe.Query), slices.Equal)
 	})
 }
 

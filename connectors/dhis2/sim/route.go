@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,7 +22,9 @@ func (s *Server) route(r *request) answer {
 		return by(r, map[string]func(*request) answer{"GET": s.getValues, "POST": s.postValues})
 	case "completeDataSetRegistrations":
 		return by(r, map[string]func(*request) answer{"GET": s.getComplete, "POST": s.postComplete, "DELETE": s.deleteComplete})
-	case "dataApprovals", "lockExceptions":
+	case "lockExceptions":
+		return by(r, map[string]func(*request) answer{"GET": s.lockExceptions, "POST": s.mark, "DELETE": s.mark})
+	case "dataApprovals":
 		return by(r, map[string]func(*request) answer{"POST": s.mark, "DELETE": s.mark})
 	case "tracker":
 		return s.routeTracker(r)
@@ -241,4 +244,28 @@ func (s *Server) mark(r *request) answer {
 	}
 	into[key] = true
 	return message(http.StatusCreated, "Created")
+}
+
+// lockExceptions lists the periods that are open although they are locked, by
+// the filters that clients use: dataSet.id and organisationUnit.id.
+func (s *Server) lockExceptions(r *request) answer {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	set, unit := "", ""
+	for _, f := range r.query["filter"] {
+		if id, ok := strings.CutPrefix(f, "dataSet.id:eq:"); ok {
+			set = id
+		}
+		if id, ok := strings.CutPrefix(f, "organisationUnit.id:eq:"); ok {
+			unit = id
+		}
+	}
+	out := []record{}
+	for k := range s.data.exempted {
+		if (set == "" || set == k.set) && (unit == "" || unit == k.unit) {
+			out = append(out, record{"dataSet": record{"id": k.set}, "organisationUnit": record{"id": k.unit}, "period": record{"id": k.period}})
+		}
+	}
+	slices.SortFunc(out, func(a, b record) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+	return ok(record{"lockExceptions": out})
 }

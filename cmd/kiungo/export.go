@@ -200,7 +200,9 @@ func (x *export) confirmed(ctx context.Context) ([]*ledger.Work, error) {
 			break
 		}
 	}
-	slices.SortFunc(out, func(a, b *ledger.Work) int { return strings.Compare(a.Delivery.Doc+a.Delivery.Each, b.Delivery.Doc+b.Delivery.Each) })
+	slices.SortFunc(out, func(a, b *ledger.Work) int {
+		return strings.Compare(a.Delivery.Doc+a.Delivery.Each, b.Delivery.Doc+b.Delivery.Each)
+	})
 	slices.Sort(x.left)
 	return out, nil
 }

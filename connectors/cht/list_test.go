@@ -191,7 +191,7 @@ func TestWorkersBelowNoOrgUnitAreHeldAndNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	list, rows := r.all(t, october(t, kindExport, ourDataSet, nil))
-	if len(list) != 3 || list[0].Doc != "dhis/"+sim.DataSet+"/202610/" || !strings.Contains(list[0].Problem, "1 workers") || strings.Contains(list[0].Problem, "ghost") {
+	if len(list) != 3 || list[0].Doc != "dhis/"+sim.DataSet+"/202610/" || !strings.Contains(list[0].Problem, "1 worker has") || strings.Contains(list[0].Problem, "ghost") {
 		t.Fatalf("%+v", list[0])
 	}
 	if w := rows[list[0].Doc].Row.Workers; len(w) != 1 || w[0].Name != "ghost" {
@@ -326,6 +326,24 @@ func TestAMonthMayBeginOnAnotherDay(t *testing.T) {
 		}
 		if got := c.end(month{2026, 10}, zone); !got.Equal(want) {
 			t.Errorf("%s: %v, want %v", in, got, want)
+		}
+	}
+}
+
+// A site that does not use a list asks the CHT nothing for it.
+func TestAListThatIsNotAskedForIsEmpty(t *testing.T) {
+	r := newRig(t, `{"default":"2026-10"}`)
+	r.before = func(req call.Request) *call.Answer {
+		t.Errorf("%s is asked", req.Path)
+		return nil
+	}
+	for _, kind := range []string{kindExport, kindTargets} {
+		page, err := r.List(t.Context(), r, october(t, kind, ourDataSet, map[string]string{"ask": "no"}), nil)
+		if err != nil || !page.Done || len(page.Messages) != 0 {
+			t.Errorf("%s: %+v %v", kind, page, err)
+		}
+		if _, err := r.List(t.Context(), r, october(t, kind, ourDataSet, map[string]string{"ask": "perhaps"}), nil); err == nil {
+			t.Errorf("%s takes ask: perhaps", kind)
 		}
 	}
 }

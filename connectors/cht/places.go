@@ -103,10 +103,17 @@ func (f *figures) unplaced(out []connector.Incoming, kind, doc, dataSet string, 
 	r := row{DataSet: dataSet, Period: f.month.period()}
 	r.report(f, workers)
 	m, err := message(kind, doc, f.end, content{Row: r, Period: f.month.period()}, fmt.Sprintf(
-		"%d workers have targets for %s, but no place with an organisation unit is above them in the CHT, so that they are in no total: give their place its org unit, or write unplaced: ignore under with",
-		len(workers), f.month.period()))
+		"%s for %s, but no place with an organisation unit is above them in the CHT, so that they are in no total: give their place its org unit, or write unplaced: ignore under with",
+		haveTargets(len(workers)), f.month.period()))
 	if err != nil {
 		return nil, err
 	}
 	return append(out, m), nil
+}
+
+func haveTargets(n int) string {
+	if n == 1 {
+		return "1 worker has targets"
+	}
+	return fmt.Sprintf("%d workers have targets", n)
 }

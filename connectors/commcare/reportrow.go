@@ -231,7 +231,7 @@ func cell(v any) any {
 
 // message is the message of a row. twice: another row has its key, too.
 func (r *reportRun) message(row *reportRow, twice bool) (*connector.Incoming, error) {
-	in := &connector.Incoming{Kind: kindReport, Version: row.version, Problem: row.problem}
+	in := &connector.Incoming{Kind: kindReport, Version: row.version, Problem: row.problem, Stray: row.key == "" || twice}
 	key := row.key
 	switch {
 	case key == "":

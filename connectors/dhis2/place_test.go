@@ -171,3 +171,16 @@ func TestAPlaceIsReadByItsIDAlone(t *testing.T) {
 	}
 	r.roundTrip("DataValueSet", calls)
 }
+
+// A DHIS2 in another calendar takes values of any period; 202401 is a month of
+// 2031 there.
+func TestAPeriodOfAnotherCalendarThatIsToComeIsRefused(t *testing.T) {
+	r := newRig(t, `{"calendar":"ethiopian"}`)
+	for name, want := range map[string]string{"202401": "period calendar", "201604": ""} {
+		wanted := monthOf(row(deaths, "", 1))
+		wanted["period"] = name
+		if got := r.problems("DataValueSet", wanted); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}

@@ -113,6 +113,7 @@ type found struct {
 	without   bool      // that encounter was voided
 	at        time.Time // when it happened at the clinic; zero if that is not known
 	voided    bool
+	merged    bool   // into another patient; voided then, too
 	gone      bool   // it is not in OpenMRS any more
 	problem   string // it cannot be used
 	trouble   bool   // OpenMRS failed on this one
@@ -149,6 +150,7 @@ func (s *System) entryMessage(stream feedStream, e *atomEntry, page int, t targe
 	m.Content = encode(content)
 	switch {
 	case m.Problem != "":
+	case f.merged: // not withdrawn: it is for the flow to follow her
 	case f.voided, f.gone && e.action() == "DELETED":
 		m.Withdrawn = true
 	case f.gone:

@@ -20,7 +20,7 @@ const (
 
 // Representations that name the person, and no more.
 const (
-	whosePatient   = "custom:(uuid,voided)"
+	whosePatient   = "custom:(uuid,voided,auditInfo:(voidReason))"
 	whoseEncounter = "custom:(uuid,voided,encounterDatetime,patient:(uuid))"
 	whoseObs       = "custom:(uuid,voided,person:(uuid),encounter:(uuid,voided,encounterDatetime))"
 )
@@ -90,6 +90,7 @@ func (s *System) readWhose(ctx context.Context, do call.Doer, t target) (found, 
 	var w struct {
 		UUID      string `json:"uuid"`
 		Voided    bool   `json:"voided"`
+		Audit     *audit `json:"auditInfo"`
 		Patient   ref    `json:"patient"`
 		Person    ref    `json:"person"`
 		At        string `json:"encounterDatetime"`
@@ -112,6 +113,7 @@ func (s *System) readWhose(ctx context.Context, do call.Doer, t target) (found, 
 	f := found{subject: orElse(w.Patient.UUID, w.Person.UUID), encounter: w.Encounter.UUID, without: w.Encounter.Voided, voided: w.Voided || w.Encounter.Voided}
 	if t.kind == kindPatient {
 		f.subject = t.uuid
+		f.merged = w.Voided && w.Audit != nil && mergedReason.MatchString(w.Audit.VoidReason)
 	}
 	if at, err := parseMoment(orElse(w.At, w.Encounter.At), s.zone); err == nil {
 		f.at = at

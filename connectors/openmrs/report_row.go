@@ -276,6 +276,6 @@ func (s *System) incoming(src *source, r rowRead, n int, name string) connector.
 	if r.key == "" {
 		doc = "report/" + src.uuid() + "/run " + src.run.At.UTC().Format("20060102T150405Z") + "/row " + strconv.Itoa(n+1)
 	}
-	return connector.Incoming{Kind: reportMessage.Name, Doc: doc, Version: r.version, Problem: r.problem,
+	return connector.Incoming{Kind: reportMessage.Name, Doc: doc, Version: r.version, Problem: r.problem, Stray: r.key == "",
 		Content: encode(map[string]any{"row": row, "report": src.shown(name), "server": map[string]any{"name": s.name}})}
 }

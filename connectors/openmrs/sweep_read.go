@@ -103,7 +103,9 @@ func (s *System) sweptPatient(id string, a call.Answer, gone bool, floor time.Ti
 	}
 	voided, _ := doc["voided"].(bool)
 	e := atomEntry{id: "sweep:" + sweepHash(doc), updated: at}
-	return []connector.Incoming{s.entryMessage(sweepStreamed, &e, 0, t, "", found{voided: voided})}
+	audited, _ := doc["auditInfo"].(map[string]any)
+	reason, _ := text(audited["voidReason"])
+	return []connector.Incoming{s.entryMessage(sweepStreamed, &e, 0, t, "", found{voided: voided, merged: voided && mergedReason.MatchString(reason)})}
 }
 
 // encounterState is what is known of an encounter without reading it.

@@ -169,8 +169,11 @@ func TestTheSweepFindsWhoWasMergedAway(t *testing.T) {
 	r.seed(`{"merges":[{"preferred":"` + jane + `","notPreferred":["` + john + `"]}]}`)
 	after, _ := r.round()
 	got := docs(newOnes(before, after))
-	if !strings.Contains(got, "patient/"+john+" withdrawn") || !strings.Contains(got, "patient/"+jane) {
-		t.Errorf("found %q", got)
+	if !strings.Contains(got, "patient/"+john) || strings.Contains(got, "withdrawn") || !strings.Contains(got, "patient/"+jane) {
+		t.Errorf("found %q: she is to be followed, not withdrawn", got)
+	}
+	if p := r.surround(about("patient", "patient", john), "patient")["patient"]; at(t, p, "uuid") != jane || at(t, p, "voided") != false {
+		t.Errorf("shown as %v", p)
 	}
 }
 

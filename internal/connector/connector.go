@@ -182,6 +182,10 @@ type Incoming struct {
 	// used as it is: a row without an id, an entry that cannot be read. Its
 	// deliveries are made, and held at once with it; the others go on.
 	Problem string
+	// Stray: a row of a list that does not say whom or what it is about. It is
+	// nobody's, so it cannot leave the list; and who seems to have left it may be
+	// this one.
+	Stray bool
 }
 
 // Message is an accepted message.

@@ -11,8 +11,10 @@ func lessonKey(table string, codes []string) string {
 
 // Teach makes an answer part of a table from now on: a code, or two, and the
 // value of the column that lookup gives. Many goroutines may call it.
-func (i *Integration) Teach(table string, codes []string, value string) {
-	i.taught.Store(lessonKey(table, codes), value)
+// It tells whether that was news.
+func (i *Integration) Teach(table string, codes []string, value string) bool {
+	old, known := i.taught.Swap(lessonKey(table, codes), value)
+	return !known || old != value
 }
 
 // Unteach forgets an answer.

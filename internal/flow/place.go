@@ -101,9 +101,12 @@ func (s *state) supervisor(where string, place any) (any, error) {
 			if i, ok := t.index[n]; ok {
 				return t.Rows[i][t.target(1)], nil
 			}
+			if v, ok := s.integ.lesson(t.Name, []string{n}); ok {
+				return given(v), nil
+			}
 		}
 	}
-	return nil, &Unmapped{Table: "supervisors", Codes: chain[0][:1], Column: t.target(1), Field: where}
+	return nil, &Unmapped{Table: "supervisors", Codes: chain[0][:1], Column: t.target(1), Field: where, Known: t.known(t.target(1))}
 }
 
 // system chooses the one active system of a connector.

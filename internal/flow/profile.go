@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/kiungo-health/kiungo/internal/people"
@@ -20,8 +21,7 @@ func (r *reader) profile(i *Integration, n *node) {
 	i.People.Match, i.People.Profile = ready.Name, &ready
 }
 
-// plainYAML gives a node as maps, lists and text; numbers and yes or no are
-// text as they were written.
+// plainYAML gives a node as maps, lists, text, numbers and true or false.
 func plainYAML(n *node) any {
 	switch n.kind {
 	case mapNode:
@@ -38,6 +38,12 @@ func plainYAML(n *node) any {
 		return out
 	case nullNode:
 		return nil
+	case numberNode:
+		if f, err := strconv.ParseFloat(n.text, 64); err == nil {
+			return f
+		}
+	case boolNode:
+		return n.text == "true"
 	}
 	return n.text
 }

@@ -50,6 +50,7 @@ type listRun struct {
 	Rows    int       `json:"rows,omitempty"`
 	// Counted: how many left was looked at, with Problem if they were too many.
 	Counted bool   `json:"counted,omitempty"`
+	Stray   int    `json:"stray,omitempty"` // rows that name nobody
 	Problem string `json:"problem,omitempty"`
 }
 
@@ -340,7 +341,15 @@ func (l *List) rows(ctx context.Context, run *listRun, in []connector.Incoming) 
 		}
 		out[i] = m
 	}
-	return out, &ledger.Listing{List: l.members(run), Run: run.Number, Docs: docs}, nil
+	members := make([]string, 0, len(docs))
+	for i, m := range in {
+		if m.Stray {
+			run.Stray++
+			continue
+		}
+		members = append(members, docs[i])
+	}
+	return out, &ledger.Listing{List: l.members(run), Run: run.Number, Docs: members}, nil
 }
 
 // changed puts what became of a row into it.
@@ -401,6 +410,9 @@ func (l *List) leavers(ctx context.Context, state *listState, old []byte) error 
 // tooMany says, if so, that more left at once than the flow lets pass without a
 // question: a report that was cut short looks like that (law 35).
 func (l *List) tooMany(ctx context.Context, run *listRun) (string, error) {
+	if run.Stray > 0 {
+		return fmt.Sprintf("%d rows of the list do not say who they are about; who seems to have left it may be one of them", run.Stray), nil
+	}
 	now, earlier, err := l.In.Ledger.Members(ctx, l.System.Name(), l.members(run))
 	if err != nil {
 		return "", err

@@ -109,6 +109,7 @@ func newWalk(t *testing.T, seed uint64) *walk {
 		base.workers = 1 // such a walk is the same whenever it is played
 	}
 	base.witness = newWitness(base)
+	base.witness.merges = true
 	w := &walk{world: base, seed: seed, rng: rand.New(rand.NewPCG(seed, 0x70696e67)), lines: map[string]*simulate.Traffic{}, newest: map[string]int{}}
 	var err error
 	w.commcare, err = commcaresim.New(nil)

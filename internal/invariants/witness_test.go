@@ -30,7 +30,10 @@ type witness struct {
 	unasked int
 	// together is how many changing requests were under way at a time, at most.
 	together, now int
-	before        func(host string, r *http.Request) // told of each changing request
+	// merges: lanes of this world become one, so that what stood in another lane may
+	// have a lower receive number than what has written in this one.
+	merges bool
+	before func(host string, r *http.Request) // told of each changing request
 }
 
 // place is a delivery's place in its lane; a new version of a document takes
@@ -189,7 +192,7 @@ func (x *witness) intentFirst(text string, c callID, d *ledger.Work) {
 	if !x.begun[c.delivery] {
 		x.begun[c.delivery] = true
 		last := x.first[d.LaneID]
-		if d.Delivery.Seq < last.seq || d.Delivery.Seq == last.seq && d.Delivery.Doc != last.doc {
+		if !x.merges && d.Delivery.Seq < last.seq || d.Delivery.Seq == last.seq && d.Delivery.Doc != last.doc {
 			x.blame("call %s is the first of receive number %d, after that of %d in the same lane", text, d.Delivery.Seq, last.seq)
 		}
 		x.first[d.LaneID] = place{d.Delivery.Seq, d.Delivery.Doc}

@@ -137,8 +137,8 @@ func (p *planner) nameOf(m ledger.Made) string {
 }
 
 // carried notes what a field of set was worked out from: once done, both sides
-// agree on it (law 17).
-func (p *planner) carried(rec *flow.Record, path string, at time.Time) {
+// agree on it (law 17). over is what it is written over, if it is written.
+func (p *planner) carried(rec *flow.Record, path string, at time.Time, over ...any) {
 	for _, o := range p.origins(rec, path) {
 		v, ok := p.Run.Value(o)
 		if !ok {
@@ -147,7 +147,14 @@ func (p *planner) carried(rec *flow.Record, path string, at time.Time) {
 		if p.seen == nil {
 			p.seen = map[flow.Origin]record.Agreed{}
 		}
-		p.seen[o] = record.Agreed{Value: v, At: at, Seq: p.Work.Message.Seq, By: p.Work.Message.System}
+		a := record.Agreed{Value: v, At: at, Seq: p.Work.Message.Seq, By: p.Work.Message.System}
+		for _, was := range over {
+			if record.Empty(was) {
+				was = nil
+			}
+			a.Before = append(a.Before, record.Before{Value: was})
+		}
+		p.seen[o] = a
 	}
 }
 

@@ -47,8 +47,10 @@ func (p *planner) merge(ctx context.Context, r *Record, rec *flow.Record, set re
 			outcome = p.decided(r, path, found.Fields[path], ours)
 		}
 		switch outcome {
-		case record.Equal, record.Write, record.Won:
+		case record.Equal:
 			p.carried(rec, path, p.plan.Event)
+		case record.Write, record.Won:
+			p.carried(rec, path, p.plan.Event, found.Fields[path])
 		case record.Lost:
 			p.carried(rec, path, time.Time{}) // what won may be older than this message
 		default:
@@ -227,6 +229,7 @@ func (p *planner) takeBack(ctx context.Context, m ledger.Made, kind connector.Ki
 		}
 		r.Removed, change.Remove = true, true
 	} else {
+		r.GivenBack = true
 		for path, wrote := range m.Fields {
 			before, ours := m.Before[path]
 			if !ours || !record.Same(found.Fields[path], wrote) || record.Same(wrote, before) {

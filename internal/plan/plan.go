@@ -59,6 +59,9 @@ type Record struct {
 	Exists  bool          `json:"exists"`  // found
 	Created bool          `json:"created"` // by this document, now or in an earlier version
 	Removed bool          `json:"removed"` // withdrawn by this plan
+	// GivenBack: this document has no part in it any more; it was not made by
+	// it, and stays.
+	GivenBack bool `json:"given_back,omitempty"`
 	// Generation of its derived id.
 	Generation int    `json:"generation,omitempty"`
 	Person     bool   `json:"person,omitempty"`
@@ -168,7 +171,7 @@ func (p *Plan) Links(person string) []ledger.Link {
 	}
 	var out []ledger.Link
 	for _, r := range p.Records {
-		if r.Person && r.ID != "" && !r.Removed {
+		if r.Person && r.ID != "" && !r.Removed && !r.GivenBack {
 			how := r.How
 			if !r.Exists {
 				how = "made"

@@ -19,6 +19,39 @@ type Agreed struct {
 	At    time.Time `json:"at"`            // event time of what set it
 	Seq   int64     `json:"seq,omitempty"` // receive number of what set it
 	By    string    `json:"by,omitempty"`  // system whose value it was
+	// Before are the values that stood in the other system until it was told of
+	// newer ones, oldest first.
+	Before []Before `json:"before,omitempty"`
+}
+
+// Before is a value that was written over by Kiungo.
+type Before struct {
+	Value any       `json:"v"`
+	Told  time.Time `json:"told,omitzero"` // when, by the ledger's clock
+}
+
+// most is how many values are remembered: a message that is staler than so many
+// changes of one field by the other side is taken for a change.
+const most = 8
+
+// Follows gives the agreement that comes after an older one, told at a time:
+// what stood there is remembered (old's value, and what a itself brings).
+func (a Agreed) Follows(old *Agreed, told time.Time) Agreed {
+	over := a.Before
+	a.Before = nil
+	if old != nil {
+		a.Before = append(a.Before, old.Before...)
+		if len(over) > 0 {
+			a.Before = append(a.Before, Before{old.Value, told})
+		}
+	}
+	for _, b := range over {
+		if old == nil || !Same(b.Value, old.Value) {
+			a.Before = append(a.Before, Before{b.Value, told})
+		}
+	}
+	a.Before = a.Before[max(0, len(a.Before)-most):]
+	return a
 }
 
 // Outcome is what a merge decided for one field.
@@ -72,8 +105,11 @@ func MergeField(theirs, ours any, s Side) Outcome {
 		if !s.Live && older(s.Base, s) {
 			return Older
 		}
+		told := !s.Live && unaware(s)
 		switch {
-		case Same(theirs, s.Base.Value):
+		case told && stale(ours, s):
+			return Keep
+		case Same(theirs, s.Base.Value) && !told:
 			return Write
 		case Same(ours, s.Base.Value):
 			return Keep
@@ -94,6 +130,23 @@ func older(b *Agreed, s Side) bool {
 		return b.Seq > s.Seq
 	}
 	return b.At.After(s.Event)
+}
+
+// unaware: our system was told of the agreed value only after ours was said, so
+// that ours cannot be an answer to it.
+func unaware(s Side) bool {
+	n := len(s.Base.Before)
+	return s.Base.By != s.Ours && n > 0 && s.Event.Before(s.Base.Before[n-1].Told)
+}
+
+// stale: ours is what stood in our system until it was told, and so no change.
+func stale(ours any, s Side) bool {
+	for _, b := range s.Base.Before {
+		if s.Event.Before(b.Told) && Same(ours, b.Value) {
+			return true
+		}
+	}
+	return false
 }
 
 func byRule(s Side) Outcome {

@@ -145,7 +145,9 @@ func (r *Runner) taught(ctx context.Context, f *flow.Flow, w *ledger.Work, s *pl
 	if l == nil {
 		return nil, s
 	}
-	f.Integration().Teach(t.Table, t.Codes, l.Value)
+	if !f.Integration().Teach(t.Table, t.Codes, l.Value) {
+		return nil, s // it was known, and is not what is missing
+	}
 	return r.Plan(ctx, w)
 }
 
@@ -159,7 +161,7 @@ func (r *Runner) personKind(name string) string {
 }
 
 // withSource adds what the message's own record said to the snapshots.
-func withSource(list []ledger.Snapshot, s plan.Source) []ledger.Snapshot {
+func withSource(list []ledger.Snapshot, s plan.Source, told time.Time) []ledger.Snapshot {
 	i := slices.IndexFunc(list, func(o ledger.Snapshot) bool { return o.System == s.System && o.Kind == s.Kind && o.ID == s.ID })
 	var fields map[string]record.Agreed
 	if i >= 0 {
@@ -176,6 +178,11 @@ func withSource(list []ledger.Snapshot, s plan.Source) []ledger.Snapshot {
 		}
 		if ok && i >= 0 && old.By == now.By && old.Seq == now.Seq {
 			continue // what this very delivery wrote there is newer than what it saw
+		}
+		if ok {
+			now = now.Follows(&old, told)
+		} else {
+			now = now.Follows(nil, told)
 		}
 		fields[path], changed = now, true
 	}

@@ -298,7 +298,7 @@ func (x *execution) finishDone(ctx context.Context) (*ledger.Work, error) {
 		if s := x.snapshot(r); s != nil {
 			e.Snapshots = append(e.Snapshots, *s)
 		}
-		if who := person(x.w); r.Person && who != "" && !r.Removed {
+		if who := person(x.w); r.Person && who != "" && !r.Removed && !r.GivenBack {
 			e.Links = append(e.Links, ledger.Link{Person: who, System: r.System, Kind: r.Kind, ID: r.ID,
 				State: "linked", By: fmt.Sprintf("delivery %d", x.w.Delivery.ID), How: r.How})
 			if r.Replaces != "" {
@@ -311,7 +311,7 @@ func (x *execution) finishDone(ctx context.Context) (*ledger.Work, error) {
 		e.Links = append(e.Links, own)
 	}
 	for _, s := range x.plan.Sources {
-		e.Snapshots = withSource(e.Snapshots, s)
+		e.Snapshots = withSource(e.Snapshots, s, x.Ledger.Now())
 	}
 	if len(x.plan.Calls) == 0 && len(e.Remarks) == 0 {
 		e.Reason = "the other system already says this; nothing to change"
@@ -350,7 +350,7 @@ func (x *execution) made(r plan.Record) ledger.Made {
 		generation++ // the voided row keeps its id
 	}
 	m := ledger.Made{Record: r.Name, System: r.System, Kind: r.Kind, ID: r.ID, Generation: generation,
-		Created: r.Created, Gone: r.Removed, Fields: call.Resolve(r.Mine, x.book.Output), Before: record.Fields{}, Once: r.Once}
+		Created: r.Created, Gone: r.Removed || r.GivenBack, Fields: call.Resolve(r.Mine, x.book.Output), Before: record.Fields{}, Once: r.Once}
 	maps.Copy(m.Before, r.Was)
 	maps.Copy(m.Before, r.Before) // the first version knew what was there before us
 	return m
@@ -385,6 +385,7 @@ func (x *execution) snapshot(r plan.Record) *ledger.Snapshot {
 		if old, ok := fields[path]; ok && record.Same(old.Value, now.Value) && !old.At.Before(now.At) {
 			continue
 		}
+		now.Before = fields[path].Before
 		fields[path], changed = now, true
 	}
 	if !changed {

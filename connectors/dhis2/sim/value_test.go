@@ -169,6 +169,12 @@ func TestLockedApprovedAndClosedPeriodsAreRefused(t *testing.T) {
 	if w := post(t, s, "", body); w.Code != 200 {
 		t.Errorf("with a lock exception: %s", w.Body)
 	}
+	for filter, n := range map[string]int{"dataSet.id:eq:LbDsMonth10": 1, "dataSet.id:eq:ImDsMonth01": 0} {
+		m := must(t, ask(t, s, "GET", "/api/lockExceptions?filter="+filter+"&filter=organisationUnit.id:eq:OuFacYala01", nil), 200)
+		if l, isList := m["lockExceptions"].([]any); !isList || len(l) != n {
+			t.Errorf("%s: %v, want %d", filter, m, n)
+		}
+	}
 	s = january(t, "")
 	approval := "/api/dataApprovals?ds=LbDsMonth10&pe=202401&ou=OuFacYala01"
 	asClerk(t, s, "POST", approval, nil)

@@ -176,7 +176,7 @@ func (s *Store) Answer(ctx context.Context, question int64, answer, who string) 
 		}
 		l := line
 		l.delivery = delivery
-		if d.state != ledger.Waiting && d.state != ledger.Held && d.state != ledger.Undoing {
+		if d.state != ledger.Waiting && d.state != ledger.Held && d.state != ledger.HalfUndone && d.state != ledger.Undoing {
 			return d.in[0], t.audit(l)
 		}
 		state := ledger.Waiting

@@ -408,3 +408,23 @@ func TestALostAnswerToACreateIsFoundOut(t *testing.T) {
 		t.Errorf("after: %s, outputs %v", got, o.Outputs)
 	}
 }
+
+func TestALinkedCaseOfAnotherTypeIsNotTheOneAskedFor(t *testing.T) {
+	referral := connector.Found{Exists: true, ID: "r1", Fields: record.Fields{"case_type": "referral"}}
+	of := func(types ...string) connector.Query {
+		q := connector.Query{Linked: "r1"}
+		for _, caseType := range types {
+			q.By = append(q.By, map[string]any{"external_id": "x", "case_type": caseType})
+		}
+		return q
+	}
+	for _, c := range []struct {
+		q    connector.Query
+		want bool
+	}{{of("patient"), true}, {of("patient", "referral"), false}, {of("referral"), false}, {of(), false}, {of(""), false},
+		{connector.Query{Wanted: record.Fields{"case_type": "patient"}}, true}, {connector.Query{Wanted: record.Fields{"case_type": "referral"}}, false}} {
+		if got := otherType(referral, c.q); got != c.want {
+			t.Errorf("%+v: %v", c.q, got)
+		}
+	}
+}

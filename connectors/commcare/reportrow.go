@@ -67,7 +67,7 @@ type rowReader struct {
 	names map[string]string // name in the message -> slug in the answer
 	// columns are the names of the columns, in order, each once.
 	columns []string
-	key   []string          // names; none: made of the row's words
+	key     []string // names; none: made of the row's words
 }
 
 // newRowReader decides by which names a row's values go: its slug and its

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"encoding/json"
+	"fmt"
 
 	"github.com/kiungo-health/kiungo/connectors/openmrs/checkdigit"
 )
@@ -17,9 +18,21 @@ var dictionary = func() []byte {
 		}
 		return map[string]any{"uuid": padded(ciel), "name": name, "datatype": datatype, "answers": ids, "mappings": []string{"CIEL:" + ciel}}
 	}
+	local := func(n, name, code, datatype string, answers ...string) map[string]any {
+		const id = "c0ce9700-0000-4000-8000-00000000000"
+		var ids []string
+		for _, a := range answers {
+			ids = append(ids, id+a)
+		}
+		return map[string]any{"uuid": id + n, "name": name, "datatype": datatype, "answers": ids, "mappings": []string{"Local:referral-" + code}}
+	}
+	kind := func(n, name string) map[string]any {
+		return map[string]any{"uuid": "e7c00000-0000-4000-8000-00000000000" + n, "name": name}
+	}
 	signs := []string{"140238", "113054", "143264", "142412", "122983", "512"}
 	doc, err := json.Marshal(map[string]any{
 		"personattributetypes": []any{map[string]any{"uuid": "14d4f066-15f5-102d-96e4-000c29c2a5d7", "name": "Telephone Number", "format": "java.lang.String"}},
+		"encountertypes":       []any{kind("1", "Referral from community"), kind("2", "Referral to community"), kind("3", "Referral outcome")},
 		"concepts": []any{
 			concept("140238", "Fever", "N/A"), concept("113054", "Convulsion", "N/A"), concept("143264", "Cough", "N/A"),
 			concept("142412", "Diarrhoea", "N/A"), concept("122983", "Vomiting", "N/A"), concept("512", "Rash", "N/A"),
@@ -28,6 +41,8 @@ var dictionary = func() []byte {
 			concept("5096", "Return visit date", "Date"),
 			concept("1256", "Start drugs", "N/A"), concept("1257", "Continue regimen", "N/A"), concept("1260", "Stop all medications", "N/A"),
 			concept("1255", "Antiretroviral plan", "Coded", "1256", "1257", "1260"),
+			local("2", "Treated", "treated", "N/A"), local("3", "Admitted", "admitted", "N/A"), local("4", "Not found", "not-found", "N/A"), local("5", "Refused", "refused", "N/A"),
+			local("1", "Referral outcome", "outcome", "Coded", "2", "3", "4", "5"),
 			concept("1659", "Tuberculosis status", "Coded", "1065", "1066"),
 		},
 	})
@@ -48,28 +63,39 @@ const (
 	someplace = "8d6c993e-c2cc-11de-8d13-0010c6dffd0f" // Unknown Location
 )
 
-// patientSeed is a patient that OpenMRS has before CommCare knows of her.
-func patientSeed(id, given, family, sex, born, nationalID, village string) []byte {
+// villages of the generated people.
+var villages = []string{"Kabondo", "Kiptere", "Lower Hill", "Mabanga", "Mawego", "Nyalenda", "Riverside", "Sirisia", "Umoja"}
+
+// patientDoc is a patient as OpenMRS takes her from its own people.
+func patientDoc(b *being) map[string]any {
 	gender := "F"
-	if sex == "m" {
+	if b.sex == "m" {
 		gender = "M"
 	}
+	who := map[string]any{"uuid": b.patient, "gender": gender, "birthdate": b.born,
+		"names":     []any{map[string]any{"givenName": b.given, "familyName": b.family, "preferred": true}},
+		"addresses": []any{map[string]any{"cityVillage": b.village, "preferred": true}}}
+	if b.phone != "" {
+		who["attributes"] = []any{map[string]any{"attributeType": telephone, "value": b.phone}}
+	}
 	// The reference application wants its own number, with a check digit, of every patient.
-	base := "7" + nationalID[1:2] + nationalID[len(nationalID)-4:]
+	identifiers := []any{map[string]any{"identifier": openmrsNumber(b.patient), "identifierType": openmrsID, "location": someplace, "preferred": true}}
+	if b.number != "" {
+		identifiers = append(identifiers, map[string]any{"identifier": b.number, "identifierType": oldNumber, "location": someplace})
+	}
+	return map[string]any{"person": who, "identifiers": identifiers}
+}
+
+// openmrsNumber is a number of OpenMRS with its check digit, of a uuid's digits.
+func openmrsNumber(id string) string {
+	sum := uint64(14695981039346656037)
+	for _, b := range []byte(id) {
+		sum = (sum ^ uint64(b)) * 1099511628211
+	}
+	base := fmt.Sprintf("9%09d", sum%1_000_000_000)
 	check, ok := checkdigit.ModN(base, "0123456789ACDEFGHJKLMNPRTUVWXY")
 	if !ok {
 		panic("the base holds digits only")
 	}
-	number := base + string(check)
-	doc, err := json.Marshal(map[string]any{"patients": []any{map[string]any{
-		"person": map[string]any{"uuid": id, "gender": gender, "birthdate": born,
-			"names":     []any{map[string]any{"givenName": given, "familyName": family, "preferred": true}},
-			"addresses": []any{map[string]any{"cityVillage": village, "preferred": true}}},
-		"identifiers": []any{map[string]any{"identifier": number, "identifierType": openmrsID, "location": someplace},
-			map[string]any{"identifier": nationalID, "identifierType": oldNumber, "location": someplace, "preferred": true}},
-	}}})
-	if err != nil {
-		panic(err) // strings only
-	}
-	return doc
+	return base + string(check)
 }

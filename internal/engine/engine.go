@@ -72,7 +72,7 @@ func New(o Options) (*Engine, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{Options: o, Systems: map[string]*system.Port{}, pollers: map[string]*intake.Poller{}}
+	e := &Engine{Options: o, Systems: map[string]*system.Port{}, pollers: map[string]*intake.Poller{}, ctx: context.Background()}
 	if err := e.openSystems(); err != nil {
 		return nil, err
 	}
@@ -330,6 +330,9 @@ func (e *Engine) circuit(port *system.Port, open bool, reason string) {
 }
 
 func (e *Engine) heal(port *system.Port) {
+	if e.cancel == nil {
+		return // only opened, to plan or to look: nothing waits for it
+	}
 	e.background.Go(func() { _ = port.Heal(e.ctx) })
 }
 

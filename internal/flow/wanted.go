@@ -65,6 +65,9 @@ type Wanted struct {
 	Find   Find
 	Set    map[string]any // kept so; nil when nothing is to be set
 	New    map[string]any // given once, when it is made
+	// NewErr is why New could not be worked out; it counts only where the record
+	// is to be made.
+	NewErr error
 	Key    string         // same key, same record; "" without key:
 	// Lookup: neither set nor new is written in the flow; looked up only.
 	Lookup  bool
@@ -114,8 +117,8 @@ func (r *Run) Eval(rec *Record) (*Wanted, error) {
 	if w.Set, err = rec.set.evalMap(r); err != nil {
 		return nil, err
 	}
-	w.New, err = rec.new.evalMap(r)
-	return w, err
+	w.New, w.NewErr = rec.new.evalMap(r)
+	return w, nil
 }
 
 func (r *Run) find(f *finder) (Find, error) {

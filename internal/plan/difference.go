@@ -230,6 +230,13 @@ func (p *planner) takeBack(ctx context.Context, m ledger.Made, kind connector.Ki
 		r.Removed, change.Remove = true, true
 	} else {
 		r.GivenBack = true
+		snap, err := p.Memory.Snapshot(ctx, m.System, m.Kind, m.ID)
+		if err != nil {
+			return nil, r, err
+		}
+		if snap != nil {
+			r.Agreed = snap.Fields
+		}
 		for path, wrote := range m.Fields {
 			before, ours := m.Before[path]
 			if !ours || !record.Same(found.Fields[path], wrote) || record.Same(wrote, before) {

@@ -62,6 +62,13 @@ func (p *planner) find(ctx context.Context, rec *flow.Record, kind connector.Kin
 		if id, ok := p.chosen(rec.Name, "several/"); ok {
 			q.Linked = id
 		}
+		// What a person said is somebody else is not looked for by old knowledge.
+		if p.keptApart(t, rec, q.Made) {
+			q.Made, q.Base = "", nil
+		}
+		if p.keptApart(t, rec, q.Linked) {
+			q.Linked = ""
+		}
 	}
 	found, err := kind.Find(ctx, t.Do, q)
 	if err != nil {
@@ -76,6 +83,10 @@ func (p *planner) find(ctx context.Context, rec *flow.Record, kind connector.Kin
 		return found, derived, nil
 	}
 	return found, derived, p.notFound(rec, t, want, found, q)
+}
+
+func (p *planner) keptApart(t Target, rec *flow.Record, id string) bool {
+	return id != "" && p.apart[ClaimKey(t.System.Name(), rec.Kind, id)]
 }
 
 // generation of the derived id: raised by every undo and withdrawal that left a

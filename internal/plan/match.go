@@ -87,7 +87,7 @@ func (p *planner) identify(ctx context.Context, rec *flow.Record, kind connector
 			return again, nil
 		}
 	}
-	if id, ok := p.chosen(rec.Name, "match/"); ok {
+	if id, ok := p.chosen(rec.Name, "match/"); ok && !p.keptApart(t, rec, id) {
 		again, err := p.byID(ctx, kind, t, q, id)
 		if err != nil {
 			return found, fmt.Errorf("find the %s of %s that was chosen: %w", rec.Name, system, err)

@@ -164,6 +164,8 @@ func (p *planner) record(ctx context.Context, rec *flow.Record) error {
 		err = p.merge(ctx, &r, rec, set, found, made, want, target)
 	case want.Lookup:
 		err = nil
+	case want.NewErr != nil:
+		return EvalStop(want.NewErr)
 	default:
 		r.ID, r.Created = derived, true
 		for path := range fresh {

@@ -371,6 +371,15 @@ func (x *execution) snapshot(r plan.Record) *ledger.Snapshot {
 	fields := map[string]record.Agreed{}
 	maps.Copy(fields, r.Agreed)
 	changed := false
+	if r.GivenBack {
+		// What we gave back is not agreed any more: the same document, sent again,
+		// writes it anew.
+		for path := range r.Write {
+			_, had := fields[path]
+			changed = changed || had
+			delete(fields, path)
+		}
+	}
 	for path, mine := range r.Mine {
 		if _, unknown := mine.(record.Later); unknown {
 			mine = call.Resolve(record.Fields{path: mine}, x.book.Output)[path]

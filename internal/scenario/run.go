@@ -276,8 +276,12 @@ func (b *bench) do(ctx context.Context, s Step) error {
 		if _, err := b.engine.Ask(ctx, s.Fetch, s.System, s.Period); err != nil {
 			return err
 		}
-		if err := b.engine.Fetch(ctx, s.Fetch, s.System); err != nil {
-			return err
+		err := b.engine.Fetch(ctx, s.Fetch, s.System)
+		if (err != nil) != s.Fails {
+			return fmt.Errorf("fetch: fails: %t, and the error is: %w", s.Fails, err)
+		}
+		if err != nil {
+			b.answers = append(b.answers, "fetch "+s.Fetch+" -> "+err.Error())
 		}
 	case s.Answer != nil:
 		if err := b.meanwhile(ctx, "answer"); err != nil {

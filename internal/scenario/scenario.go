@@ -64,6 +64,7 @@ type Step struct {
 	// Fetch asks a flow's lists now; Period and System say more.
 	Fetch  string `yaml:"fetch"`
 	Period string `yaml:"period"`
+	Fails  bool   `yaml:"fails"` // the list cannot be read now
 	System string `yaml:"system"`
 	// Answer answers the open questions of a kind, or all: {kind: match, with: new}.
 	Answer *AnswerStep `yaml:"answer"`

@@ -100,7 +100,7 @@ ON CONFLICT (flow, state, shard) DO UPDATE SET n = tally.n + excluded.n, calls =
 	qList       = `INSERT INTO listed (list, doc, run) VALUES (?, ?, ?) ON CONFLICT (list, doc) DO UPDATE SET run = excluded.run`
 	qUnlist     = `DELETE FROM listed WHERE list = ? AND doc = ?`
 	qListed     = `SELECT run FROM listed WHERE list = ? AND doc = ?`
-	qUnlisted   = `SELECT (SELECT v.message FROM version v WHERE v.doc = l.doc ORDER BY v.seq DESC, v.message DESC LIMIT 1) FROM listed l WHERE l.list = ? AND l.run < ? ORDER BY l.doc LIMIT ?`
+	qUnlisted   = `SELECT (SELECT v.message FROM version v WHERE v.doc = l.doc ORDER BY v.seq DESC, v.message DESC LIMIT 1) FROM listed l WHERE l.list = ? AND l.run < ? ORDER BY 1 LIMIT ?`
 	qMembers    = `SELECT COUNT(*) FROM listed WHERE list = ?`
 	qLatestRun  = `SELECT COALESCE(MAX(run), 0) FROM listed WHERE list = ?`
 	qMembersOf  = `SELECT COUNT(*) FROM listed WHERE list = ? AND run = ?`

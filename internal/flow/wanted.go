@@ -68,7 +68,7 @@ type Wanted struct {
 	// NewErr is why New could not be worked out; it counts only where the record
 	// is to be made.
 	NewErr error
-	Key    string         // same key, same record; "" without key:
+	Key    string // same key, same record; "" without key:
 	// Lookup: neither set nor new is written in the flow; looked up only.
 	Lookup  bool
 	Refused Refused

@@ -29,3 +29,6 @@ func Unpack(dir string) error {
 		return os.WriteFile(to, content, 0o644)
 	})
 }
+
+// Files gives the integrations' folders as they are inside the binary.
+func Files() fs.FS { return files }

@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -41,8 +45,8 @@ func (a *app) demoCmd() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.BoolVar(&exit, "exit", false, "end after the table")
-	f.StringSliceVar(&o.Only, "only", nil, "only these integrations: i01, i04, i05")
-	f.IntVar(&o.Messages, "messages", 200, "forms for each integration")
+	f.StringSliceVar(&o.Only, "only", nil, "only these integrations: i01, i02, i03, i04, i05, i13")
+	f.IntVar(&o.Messages, "messages", 120, "forms for each integration")
 	f.Float64Var(&o.Rate, "rate", 60, "forms a second, over all")
 	f.Uint64Var(&o.Seed, "seed", 1, "another seed gives other people and forms")
 	f.BoolVar(&noFaults, "no-faults", false, "without faults")
@@ -73,19 +77,37 @@ func (a *app) demo(ctx context.Context, o demo.Options, exit bool) error {
 	if err != nil {
 		return err
 	}
-	if err := a.showDemo(rows); err != nil {
+	answered, err := d.Answer(ctx, rows)
+	if err != nil {
+		return err
+	}
+	if err := a.showDemo(rows, answered); err != nil {
 		return err
 	}
 	if exit {
-		return balanced(rows, o.Messages)
+		return demo.Balanced(rows)
 	}
-	local := local(d.Engine)
-	fmt.Fprintf(os.Stderr, "\nThe demo stays up. In another terminal:\n  kiungo deliveries --state held --data %s/ledger\nEnd it with Ctrl-C.\n", d.Dir())
-	err = control.Serve(ctx, d.Dir()+"/ledger", local)
-	if errors.Is(err, context.Canceled) || ctx.Err() != nil {
-		return nil
+	return a.stay(ctx, d)
+}
+
+// stay serves each world's ledger to commands until ctx ends.
+func (a *app) stay(ctx context.Context, d *demo.Demo) error {
+	fmt.Fprintf(os.Stderr, "\nThe demo stays up. In another terminal:\n")
+	for _, w := range d.Worlds {
+		fmt.Fprintf(os.Stderr, "  kiungo questions --data %s\n", w.Data())
 	}
-	return err
+	fmt.Fprintln(os.Stderr, "End it with Ctrl-C.")
+	ended := make(chan error, len(d.Worlds))
+	for _, w := range d.Worlds {
+		go func() { ended <- control.Serve(ctx, w.Data(), w.Service()) }()
+	}
+	var failed []error
+	for range d.Worlds {
+		if err := <-ended; err != nil && ctx.Err() == nil {
+			failed = append(failed, err)
+		}
+	}
+	return errors.Join(failed...)
 }
 
 // progress shows how many forms were sent, on a terminal only.
@@ -101,24 +123,78 @@ func (a *app) progress(total int) (step func(int), finish func()) {
 	return func(n int) { _ = bar.Set(n) }, func() { _ = bar.Finish() }
 }
 
-func (a *app) showDemo(rows []demo.Row) error {
+func (a *app) showDemo(rows []demo.Row, answered []demo.Answered) error {
 	if a.asJSON {
-		return a.printJSON(map[string]any{"integrations": rows})
+		return a.printJSON(map[string]any{"integrations": rows, "answered": answered})
 	}
 	w := tabwriter.NewWriter(a.out, 0, 0, 3, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "integration\tmessages\tdone\tundone\theld\tcalls\tseconds\t")
+	fmt.Fprintln(w, "integration\tmessages\tdone\tleft alone\tundone\theld\tcalls\tseconds\t")
 	for _, r := range rows {
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%.1f\t\n", r.ID, r.Messages, r.Done, r.Undone, r.Held, r.Calls, r.Seconds)
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%.1f\t\n", r.ID, r.Messages, r.Done, r.Left, r.Undone, r.Held, r.Calls, r.Seconds)
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, r := range rows {
+		a.showWorld(r)
+	}
+	a.showAnswered(answered)
+	return nil
 }
 
-// balanced fails when a message that was sent is not accounted for.
-func balanced(rows []demo.Row, sent int) error {
-	for _, r := range rows {
-		if r.Messages != sent || r.Done+r.Undone+r.Held != r.Messages {
-			return fmt.Errorf("%s: %d forms were sent, %d arrived, and %d are accounted for", r.ID, sent, r.Messages, r.Done+r.Undone+r.Held)
+// showWorld prints what one integration did each way, and what waits for whom.
+func (a *app) showWorld(r demo.Row) {
+	fmt.Fprintf(a.out, "\n%s\n", r.ID)
+	for _, x := range r.Ways {
+		fmt.Fprintf(a.out, "  from %s: %s, %d done, %d of them with a remark\n", x.From, deliveries(x.Deliveries), x.Done, x.Remarked)
+	}
+	for _, s := range r.Sources {
+		fmt.Fprintf(a.out, "  %s told of %d, %d are in the ledger\n", s.Name, s.Told, s.Taken)
+	}
+	if p := r.People; p != nil {
+		fmt.Fprintf(a.out, "  %d patients, %d cases, %d linked in both; ", p.Patients, p.Cases, p.Linked)
+		if len(p.Twice)+len(p.Unknown) == 0 {
+			fmt.Fprintln(a.out, "nobody is there twice")
+		} else {
+			fmt.Fprintf(a.out, "twice: %v; nobody's: %v\n", p.Twice, p.Unknown)
 		}
 	}
-	return nil
+	for _, h := range r.Waiting {
+		fmt.Fprintf(a.out, "  held for the %s: %s, %s\n", h.Job, deliveries(int(h.N)), short(h.Cause.Cause, 100))
+	}
+	for _, q := range r.Asked {
+		fmt.Fprintf(a.out, "  asked of the %s: %s (%s)\n    %d: %s\n    kiungo questions %d --data %s\n    kiungo questions answer %d %s --data %s\n", q.Job, counted(q.N, "question"), q.Kind,
+			q.Example, short(q.Text, 160), q.Example, r.Data, q.Example, anAnswer(q.Answers), r.Data)
+	}
+}
+
+func deliveries(n int) string {
+	if n == 1 {
+		return "1 delivery"
+	}
+	return fmt.Sprintf("%d deliveries", n)
+}
+
+func anAnswer(list []string) string {
+	if len(list) == 0 {
+		return "ANSWER"
+	}
+	if strings.ContainsAny(list[0], " '") {
+		return strconv.Quote(list[0])
+	}
+	return list[0]
+}
+
+func (a *app) showAnswered(list []demo.Answered) {
+	fmt.Fprintln(a.out, "\nA clerk answers:")
+	for _, x := range list {
+		var kinds []string
+		for _, k := range slices.Sorted(maps.Keys(x.Answers)) {
+			kinds = append(kinds, fmt.Sprintf("%d %s", x.Answers[k], k))
+		}
+		if len(kinds) == 0 {
+			kinds = []string{"none"}
+		}
+		fmt.Fprintf(a.out, "  %s: %s; %d messages were held before, %d are now; %s open\n", x.ID, strings.Join(kinds, ", "), x.Before, x.After, counted(x.Open, "question"))
+	}
 }

@@ -111,10 +111,10 @@ func TestDemoAccountsForEveryMessage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(rows) != 3 {
+	if len(rows) != 6 {
 		t.Fatalf("%d integrations", len(rows))
 	}
-	if err := balanced(rows, o.Messages); err != nil {
+	if err := demo.Balanced(rows); err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range rows {

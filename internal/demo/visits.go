@@ -91,7 +91,7 @@ func (v *visits) prepare(w *World, reg connector.Registry) error {
 	w.commcare = cc
 	v.readPlaces()
 	w.systems = append(w.systems, &system{name: "commcare", connector: "commcare", sim: cc,
-		options: map[string]string{"sweep_every": "5s", "sweep_from": time.Now().UTC().Format(time.RFC3339), "cache_for": "1m"}})
+		options: map[string]string{"sweep_every": "1m", "sweep_from": time.Now().UTC().Format(time.RFC3339), "cache_for": "1m"}})
 	for i, name := range servers {
 		sim, err := reg["openmrs"].Simulate([]byte(`{"feed":"openmrs","feedPage":25}`))
 		if err != nil {

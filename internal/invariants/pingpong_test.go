@@ -175,6 +175,9 @@ func (w *walk) writeSite() error {
 }
 
 func (w *walk) note(n int, format string, args ...any) {
+	if os.Getenv(pingTrace) == "live" { // for a walk that does not end
+		fmt.Fprintf(os.Stderr, "%d person %d: %s %s\n", w.drawn, n, time.Now().Format("15:04:05.0"), fmt.Sprintf(format, args...))
+	}
 	w.trace = append(w.trace, event{w.drawn, n, time.Now().Format("15:04:05.0 ") + fmt.Sprintf(format, args...)})
 }
 

@@ -28,9 +28,14 @@ const (
 
 // caseKind plans for cases through case API v2 (docs/api/cases-v2.rst,
 // 0f144a52).
-type caseKind struct{ s *System }
+type caseKind struct {
+	s    *System
+	spec *connector.KindSpec
+}
 
-func (k *caseKind) Spec() *connector.KindSpec { return caseSpec }
+func (k *caseKind) Spec() *connector.KindSpec { return k.spec }
+
+func (k *caseKind) name() string { return "commcare/" + k.spec.Name }
 
 func (s *System) caseByID(id string) call.Request {
 	return call.Request{Method: http.MethodGet, Path: s.path("api/case/v2/" + url.PathEscape(id))}

@@ -38,3 +38,12 @@ var caseSpec = &connector.KindSpec{
 		{Name: "last_modified", Type: connector.Moment},
 	},
 }
+
+// childCaseSpec is a case that is no person: it is never linked to one in the
+// crosswalk, so that a person's own case is never mistaken for it.
+var childCaseSpec = func() *connector.KindSpec {
+	spec := *caseSpec
+	spec.Name, spec.Person = "ChildCase", false
+	spec.About = "A case that is no person: a referral, a household, a delivery; most often a child of a person's case. Else as commcare/Case."
+	return &spec
+}()

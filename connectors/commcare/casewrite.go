@@ -73,7 +73,7 @@ func (k *caseKind) create(c connector.Change) ([]call.Call, error) {
 	want["external_id"] = external
 	undo := withdrawal(c.Reason)
 	undo.Method, undo.Path = http.MethodPut, k.s.path("api/case/v2/{"+name+".case_id}")
-	made := call.Call{Name: name, Record: c.Record, System: k.s.name, Kind: "commcare/Case", About: "make a case",
+	made := call.Call{Name: name, Record: c.Record, System: k.s.name, Kind: k.name(), About: "make a case",
 		Request: b.request(path), Outputs: map[string]string{"case_id": "/case/case_id", "id": "/case/case_id"},
 		Repeat: call.Findable, Settle: settle, ReadBack: true, Reversal: call.Exact,
 		Undo: &call.Undo{Request: undo, Voids: true, Guards: []call.Check{{As: partChildren,
@@ -108,7 +108,7 @@ func (k *caseKind) update(c connector.Change) ([]call.Call, error) {
 	b, back := newBody(), newBody()
 	b.fields(write)
 	back.fields(pre)
-	made := call.Call{Name: c.Record + ".update", Record: c.Record, System: k.s.name, Kind: "commcare/Case", Target: c.Found.ID,
+	made := call.Call{Name: c.Record + ".update", Record: c.Record, System: k.s.name, Kind: k.name(), Target: c.Found.ID,
 		About: "update a case", Request: b.request(path), Outputs: map[string]string{"case_id": "/case/case_id"},
 		Repeat: call.Safe, ReadBack: true, Reversal: call.Exact,
 		Undo:  &call.Undo{Request: back.request(path), Restore: back.restore},
@@ -146,7 +146,7 @@ func (k *caseKind) withdraw(c connector.Change) call.Call {
 	if external := c.Found.Fields.Text("external_id"); external != "" {
 		pre["external_id"] = external
 	}
-	return call.Call{Name: c.Record + ".withdraw", Record: c.Record, System: k.s.name, Kind: "commcare/Case", Target: c.Found.ID,
+	return call.Call{Name: c.Record + ".withdraw", Record: c.Record, System: k.s.name, Kind: k.name(), Target: c.Found.ID,
 		About: "close a case that is taken back", Request: r, Repeat: call.Safe, ReadBack: true, Reversal: call.Final,
 		Check: &call.Check{Read: k.s.caseByID(c.Found.ID), As: partCase, Pre: pre}}
 }

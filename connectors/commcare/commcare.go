@@ -37,7 +37,7 @@ func Connector() *connector.Connector {
 		Title:    "CommCare HQ",
 		About:    "Forms, cases and reports of one CommCare project space.",
 		Options:  options(),
-		Kinds:    []connector.KindSpec{*caseSpec, *formSpec},
+		Kinds:    []connector.KindSpec{*caseSpec, *childCaseSpec, *formSpec},
 		Messages: messages(),
 		Open:     Open,
 		Sample:   sample,
@@ -67,24 +67,24 @@ func options() []connector.Option {
 
 // System is one project space.
 type System struct {
-	name, domain  string
-	base          *url.URL
-	auth          string // value of the Authorization header
-	agent         string
-	client        *http.Client
-	inbound       inbound
-	zone          *time.Location
-	sweepEvery    time.Duration
-	overlap       time.Duration
-	sweepFrom     time.Time
-	sweepCases    bool
-	pageSize      int
-	users, places *cache
-	cases         *caseKind
-	forms         *formKind
-	now           func() time.Time
-	maxAnswer     int64
-	batchBytes    int
+	name, domain      string
+	base              *url.URL
+	auth              string // value of the Authorization header
+	agent             string
+	client            *http.Client
+	inbound           inbound
+	zone              *time.Location
+	sweepEvery        time.Duration
+	overlap           time.Duration
+	sweepFrom         time.Time
+	sweepCases        bool
+	pageSize          int
+	users, places     *cache
+	cases, childCases *caseKind
+	forms             *formKind
+	now               func() time.Time
+	maxAnswer         int64
+	batchBytes        int
 }
 
 var (
@@ -124,7 +124,8 @@ func Open(c connector.Config) (connector.System, error) {
 	}
 	clock := func() time.Time { return s.now() }
 	s.users, s.places = newCache(ttl, clock), newCache(ttl, clock)
-	s.cases, s.forms = &caseKind{s: s}, &formKind{s: s}
+	s.cases, s.forms = &caseKind{s, caseSpec}, &formKind{s: s}
+	s.childCases = &caseKind{s, childCaseSpec}
 	return s, nil
 }
 
@@ -136,6 +137,8 @@ func (s *System) Kind(name string) connector.Kind {
 	switch name {
 	case "Case":
 		return s.cases
+	case "ChildCase":
+		return s.childCases
 	case "Form":
 		return s.forms
 	}

@@ -125,10 +125,7 @@ func (w *World) answerTo(ctx context.Context, q desk.Asked) (string, error) {
 
 // who says which of the candidates the delivery's person is, or that none is.
 func (t *truth) who(d *ledger.Delivery, o question.Offer) string {
-	person := t.of(d.Each)
-	if person == "" {
-		person = t.of(d.Doc)
-	}
+	person := t.about(d)
 	if person == "" {
 		return ""
 	}
@@ -143,6 +140,14 @@ func (t *truth) who(d *ledger.Delivery, o question.Offer) string {
 		}
 	}
 	return ""
+}
+
+// about is the person whom a delivery is about.
+func (t *truth) about(d *ledger.Delivery) string {
+	if person := t.of(d.Each); person != "" {
+		return person
+	}
+	return t.of(d.Doc)
 }
 
 // of gives the person of a record that is named in a text: patient/UUID, or the

@@ -75,7 +75,8 @@ func (w *World) report(ctx context.Context, began time.Time) (*Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := w.fates(ctx, r, fates, began); err != nil {
+	asked := map[string]bool{}
+	if err := w.fates(ctx, r, fates, asked, began); err != nil {
 		return nil, err
 	}
 	r.Messages = len(fates)
@@ -102,12 +103,12 @@ func (w *World) report(ctx context.Context, began time.Time) (*Row, error) {
 		return nil, err
 	}
 	if slices.ContainsFunc(w.systems, func(s *system) bool { return s.connector == "openmrs" }) {
-		r.People, err = w.truth.check(w)
+		r.People, err = w.truth.check(w, asked)
 	}
 	return r, err
 }
 
-func (w *World) fates(ctx context.Context, r *Row, fates map[int64]*fate, began time.Time) error {
+func (w *World) fates(ctx context.Context, r *Row, fates map[int64]*fate, asked map[string]bool, began time.Time) error {
 	ways := map[string]*Way{}
 	f := ledger.Filter{Limit: 1000}
 	for {
@@ -128,6 +129,7 @@ func (w *World) fates(ctx context.Context, r *Row, fates map[int64]*fate, began 
 				m.undone = true
 			case !x.State.Ended():
 				m.held = true
+				asked[w.truth.about(&x)] = true
 			case x.State != ledger.Skipped:
 				m.done = true
 				way.Done++

@@ -13,13 +13,10 @@ type truth struct {
 	patients map[string]string // uuid of a patient that the clinic made → person
 	cases    map[string]string // id of a case that the field made → person
 	numbers  map[string]string // national id → person
-	// asked are people whom two records may stand for until a clerk has said so:
-	// what they are is told with the questions.
-	doubles map[string]bool
 }
 
 func newTruth() *truth {
-	return &truth{patients: map[string]string{}, cases: map[string]string{}, numbers: map[string]string{}, doubles: map[string]bool{}}
+	return &truth{patients: map[string]string{}, cases: map[string]string{}, numbers: map[string]string{}}
 }
 
 // know remembers records of a person; empty ids are nobody's.
@@ -39,8 +36,12 @@ type People struct {
 	Patients int `json:"patients"`
 	Cases    int `json:"cases"`
 	Linked   int `json:"linked"` // patients that a case names
-	// Twice names records (never people) of one person of whom there is another.
+	// Twice names records (never people) of one person of whom there is another,
+	// and nobody was asked.
 	Twice []string `json:"twice,omitempty"`
+	// Asked is how many are there twice because people made both records, so that
+	// a question about them is open.
+	Asked int `json:"asked,omitempty"`
 	// Unknown are records of nobody whom the world's author knows.
 	Unknown []string `json:"unknown,omitempty"`
 }
@@ -106,8 +107,9 @@ func casesOf(w *World) ([]caseState, error) {
 	return state.Cases, json.Unmarshal(doc, &state)
 }
 
-// check looks whether anybody is twice in one system.
-func (t *truth) check(w *World) (*People, error) {
+// check looks whether anybody is twice in one system. asked are the people about
+// whom a person was asked.
+func (t *truth) check(w *World, asked map[string]bool) (*People, error) {
 	out := &People{}
 	of := map[string]string{} // patient → person
 	seen := map[string]string{}
@@ -115,7 +117,9 @@ func (t *truth) check(w *World) (*People, error) {
 		switch first := seen[system+" "+person]; {
 		case person == "":
 			out.Unknown = append(out.Unknown, record)
-		case first != "" && !t.doubles[person]:
+		case first != "" && asked[person]:
+			out.Asked++
+		case first != "":
 			out.Twice = append(out.Twice, fmt.Sprintf("%s and %s", first, record))
 		default:
 			seen[system+" "+person] = record

@@ -39,6 +39,7 @@ type visits struct {
 	sent     int
 	asked    int // how often the list was asked for
 	referred []*being
+	local    *being // whom no OpenMRS has brought
 }
 
 // being is a person of a world, as her author knows her.
@@ -256,8 +257,7 @@ func (b *being) asCase(external, owner string) map[string]any {
 		"properties": map[string]any{"first_name": b.given, "last_name": b.family, "sex": b.sex, "dob": b.born, "phone": b.phone, "national_id": b.number, "village": b.village}}
 }
 
-// patientsOfTheClinics are people whom only the clinics know yet. Of some the
-// field has a case that is like them and says no patient: a clerk must tell.
+// patientsOfTheClinics are people whom only the clinics know yet.
 func (v *visits) patientsOfTheClinics(w *World) error {
 	for i := range listed {
 		c := v.clinics[i%len(v.clinics)]
@@ -269,22 +269,26 @@ func (v *visits) patientsOfTheClinics(w *World) error {
 			return err
 		}
 		c.own = append(c.own, b)
-		if i < 2 && v.id != "i05" {
-			// The worker wrote the same person down without her number, and her name
-			// as it sounds.
-			like := *b
-			like.caseID, like.number, like.given = uuid.NewSHA1(uuid.NameSpaceOID, []byte("like "+b.patient)).String(), "", misheard(b.given)
-			doc, err := json.Marshal(map[string]any{"cases": []any{like.asCase("", v.places[b.server*facilities/len(servers)])}})
-			if err != nil {
-				return err
-			}
-			if err := w.commcare.Seed(doc); err != nil {
-				return err
-			}
-			w.truth.know(b.truth, "", like.caseID, "")
-		}
+	}
+	if v.id == "i01" || v.id == "i04" {
+		return v.localCase(w)
 	}
 	return nil
+}
+
+// localCase is a person whom a worker has registered in CommCare alone: no
+// OpenMRS has brought her, and these integrations make no patients.
+func (v *visits) localCase(w *World) error {
+	b := *v.known[0]
+	b.caseID, b.given, b.number, b.patient = uuid.NewSHA1(uuid.NameSpaceOID, []byte("local "+v.id)).String(), "Salama", "", ""
+	b.truth, b.form = "local "+b.caseID, nil
+	doc, err := json.Marshal(map[string]any{"cases": []any{b.asCase("", b.by)}})
+	if err != nil {
+		return err
+	}
+	w.truth.know(b.truth, "", b.caseID, "")
+	v.local = &b
+	return w.commcare.Seed(doc)
 }
 
 // misheard is a name as somebody else would write it.
@@ -370,6 +374,8 @@ func (v *visits) turn(ctx context.Context, w *World, n int) error {
 				return err
 			}
 		}
+	case n == 12 && v.local != nil:
+		body = []byte(strings.ReplaceAll(string(body), form.Case, v.local.caseID))
 	case n%25 == 10:
 		body = tested.ReplaceAll(body, []byte(`"malaria_test":"borrowed"`))
 	}

@@ -44,7 +44,13 @@ func (p *planner) merge(ctx context.Context, r *Record, rec *flow.Record, set re
 		ours := set[path]
 		outcome := record.MergeField(found.Fields[path], ours, side)
 		if outcome == record.Question {
-			outcome = p.decided(r, path, found.Fields[path], ours)
+			if outcome = p.decided(r, path, found.Fields[path], ours); outcome == record.Lost {
+				// Judged once: only another value is asked about again.
+				if r.Settled == nil {
+					r.Settled = record.Fields{}
+				}
+				r.Settled[path] = ours
+			}
 		}
 		switch outcome {
 		case record.Equal:

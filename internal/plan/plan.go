@@ -80,6 +80,9 @@ type Record struct {
 	Write record.Fields `json:"write,omitempty"`
 	Was   record.Fields `json:"was,omitempty"`
 	Mine  record.Fields `json:"mine,omitempty"`
+	// Settled are values of the message that a person has judged wrong: what
+	// stands in the system is agreed against them.
+	Settled record.Fields `json:"settled,omitempty"`
 	// Once are the paths that are given only when the record is made.
 	Once []string `json:"once,omitempty"`
 	// Before is kept with what we made, to give back what was there when the

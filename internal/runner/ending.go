@@ -380,6 +380,9 @@ func (x *execution) snapshot(r plan.Record) *ledger.Snapshot {
 			delete(fields, path)
 		}
 	}
+	for path, judged := range r.Settled {
+		fields[path], changed = record.Agreed{Value: judged, At: x.plan.Event, Seq: x.w.Message.Seq, By: x.w.Message.System}, true
+	}
 	for path, mine := range r.Mine {
 		if _, unknown := mine.(record.Later); unknown {
 			mine = call.Resolve(record.Fields{path: mine}, x.book.Output)[path]

@@ -77,15 +77,15 @@ func (a *app) demo(ctx context.Context, o demo.Options, exit bool) error {
 	if err != nil {
 		return err
 	}
-	answered, err := d.Answer(ctx, rows)
+	answered, after, err := d.Answer(ctx, rows)
 	if err != nil {
 		return err
 	}
-	if err := a.showDemo(rows, answered); err != nil {
+	if err := a.showDemo(rows, answered, after); err != nil {
 		return err
 	}
-	if exit {
-		return demo.Balanced(rows)
+	if err := demo.Balanced(after); err != nil || exit {
+		return err
 	}
 	return a.stay(ctx, d)
 }
@@ -123,9 +123,9 @@ func (a *app) progress(total int) (step func(int), finish func()) {
 	return func(n int) { _ = bar.Set(n) }, func() { _ = bar.Finish() }
 }
 
-func (a *app) showDemo(rows []demo.Row, answered []demo.Answered) error {
+func (a *app) showDemo(rows []demo.Row, answered []demo.Answered, after []demo.Row) error {
 	if a.asJSON {
-		return a.printJSON(map[string]any{"integrations": rows, "answered": answered})
+		return a.printJSON(map[string]any{"integrations": rows, "answered": answered, "after": after})
 	}
 	w := tabwriter.NewWriter(a.out, 0, 0, 3, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "integration\tmessages\tdone\tleft alone\tundone\theld\tcalls\tseconds\t")
@@ -139,6 +139,7 @@ func (a *app) showDemo(rows []demo.Row, answered []demo.Answered) error {
 		a.showWorld(r)
 	}
 	a.showAnswered(answered)
+	a.showChecked(after)
 	return nil
 }
 
@@ -147,17 +148,6 @@ func (a *app) showWorld(r demo.Row) {
 	fmt.Fprintf(a.out, "\n%s\n", r.ID)
 	for _, x := range r.Ways {
 		fmt.Fprintf(a.out, "  from %s: %s, %d done, %d of them with a remark\n", x.From, deliveries(x.Deliveries), x.Done, x.Remarked)
-	}
-	for _, s := range r.Sources {
-		fmt.Fprintf(a.out, "  %s told of %d, %d are in the ledger\n", s.Name, s.Told, s.Taken)
-	}
-	if p := r.People; p != nil {
-		fmt.Fprintf(a.out, "  %d patients, %d cases, %d linked in both; ", p.Patients, p.Cases, p.Linked)
-		if len(p.Twice)+len(p.Unknown) == 0 {
-			fmt.Fprintln(a.out, "nobody is there twice")
-		} else {
-			fmt.Fprintf(a.out, "twice: %v; nobody's: %v\n", p.Twice, p.Unknown)
-		}
 	}
 	for _, h := range r.Waiting {
 		fmt.Fprintf(a.out, "  held for the %s: %s, %s\n", h.Job, deliveries(int(h.N)), short(h.Cause.Cause, 100))
@@ -196,5 +186,30 @@ func (a *app) showAnswered(list []demo.Answered) {
 			kinds = []string{"none"}
 		}
 		fmt.Fprintf(a.out, "  %s: %s; %d messages were held before, %d are now; %s open\n", x.ID, strings.Join(kinds, ", "), x.Before, x.After, counted(x.Open, "question"))
+	}
+}
+
+// showChecked prints what the demo has checked of itself: it knows who is whom,
+// and what each source has told.
+func (a *app) showChecked(rows []demo.Row) {
+	fmt.Fprintln(a.out, "\nChecked against what the simulators know:")
+	for _, r := range rows {
+		told, taken := 0, 0
+		for _, s := range r.Sources {
+			told, taken = told+s.Told, taken+s.Taken
+		}
+		fmt.Fprintf(a.out, "  %s: the sources told of %d documents and entries, %d are in the ledger", r.ID, told, taken)
+		if p := r.People; p != nil {
+			fmt.Fprintf(a.out, "; %d patients, %d cases, %d of them linked", p.Patients, p.Cases, p.Linked)
+			switch {
+			case len(p.Twice)+len(p.Unknown) > 0:
+				fmt.Fprintf(a.out, "; %d people are there twice, %d records are nobody's", len(p.Twice), len(p.Unknown))
+			case p.Asked > 0:
+				fmt.Fprintf(a.out, "; Kiungo made nobody twice (%d were entered twice by people: asked about)", p.Asked)
+			default:
+				fmt.Fprint(a.out, "; nobody is there twice")
+			}
+		}
+		fmt.Fprintln(a.out)
 	}
 }

@@ -45,19 +45,27 @@ func (s *System) caseByExternalID(id string) call.Request {
 	return call.Request{Method: http.MethodGet, Path: s.path("api/case/v2/ext/" + url.PathEscape(id) + "/")}
 }
 
-// Find looks a case up by what the delivery made, the crosswalk's link, the
-// flow's criteria, the external_id wanted, and the id that a crashed try would
-// have made it under, in this order.
+// Find looks a case up by what the delivery made, an id that the flow names, the
+// crosswalk's link, the flow's other criteria, the external_id wanted, and the id
+// that a crashed try would have made it under, in this order. The flow's id goes
+// before the link: a person may have several cases, and the link knows one.
 func (k *caseKind) Find(ctx context.Context, do call.Doer, q connector.Query) (connector.Found, error) {
 	var gone connector.Found
-	for _, known := range []struct{ id, how string }{{q.Made, "made before"}, {q.Linked, "link"}} {
-		if known.id == "" {
-			continue
+	ways := []func() (connector.Found, error){func() (connector.Found, error) { return k.known(ctx, do, q.Made, "made before") }}
+	for _, criterion := range q.By {
+		if plainText(criterion["id"]) != "" {
+			ways = append(ways, func() (connector.Found, error) { return k.byCriterion(ctx, do, criterion) })
 		}
-		f, err := k.byID(ctx, do, known.id, known.how)
-		if err == nil && f.Exists && known.id == q.Linked && otherType(f, q) {
-			continue
+	}
+	ways = append(ways, func() (connector.Found, error) {
+		f, err := k.known(ctx, do, q.Linked, "link")
+		if err == nil && f.Exists && otherType(f, q) {
+			return connector.Found{}, nil
 		}
+		return f, err
+	})
+	for _, find := range ways {
+		f, err := find()
 		if err != nil || f.Exists {
 			return f, err
 		}
@@ -127,6 +135,14 @@ func (k *caseKind) byID(ctx context.Context, do call.Doer, id, how string) (conn
 		return connector.Found{}, err
 	}
 	return found(doc, how), nil
+}
+
+// known looks up a case whose id may not be known.
+func (k *caseKind) known(ctx context.Context, do call.Doer, id, how string) (connector.Found, error) {
+	if id == "" {
+		return connector.Found{}, nil
+	}
+	return k.byID(ctx, do, id, how)
 }
 
 // byExternalID asks for the one case with an external id. CommCare refuses when

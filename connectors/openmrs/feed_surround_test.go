@@ -2,6 +2,9 @@ package openmrs
 
 import (
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -212,5 +215,28 @@ func TestWhatIsShownIsDeclared(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+func TestAnEncounterIsOursUntilSomebodyElseTouchesIt(t *testing.T) {
+	r := newFeedRig(t, rowsFeed, people, "feeds=encounter", "feed_from=start")
+	r.write("POST", "/encounter", `{"uuid":"`+visitOf(1)+`","patient":"`+jane+`","encounterType":"`+vitals+`","encounterDatetime":"2024-06-03T09:20:00.000+0300","obs":[{"concept":"`+weight+`","value":68.5}]}`)
+	shown := func() map[string]any {
+		return r.surround(about("encounter", "encounter", visitOf(1)), "encounter")["encounter"].(map[string]any)
+	}
+	e := shown()
+	if e["ours"] != true {
+		t.Fatalf("our own: %v", e["ours"])
+	}
+	weighed, _ := at(t, e, "obs").([]any)[0].(map[string]any)["uuid"].(string)
+	req := httptest.NewRequest(http.MethodPost, "http://emr.sim/openmrs/ws/rest/v1/obs/"+weighed, strings.NewReader(`{"value":58.5}`))
+	req.Header.Set("Content-Type", "application/json")
+	req.SetBasicAuth("clerk", "Clerk123")
+	w := httptest.NewRecorder()
+	if r.sim.ServeHTTP(w, req); w.Code >= 300 {
+		t.Fatalf("HTTP %d %s", w.Code, w.Body)
+	}
+	if e := shown(); e["ours"] != false {
+		t.Errorf("after the clinic corrected an observation: %v", e["ours"])
 	}
 }

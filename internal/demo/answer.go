@@ -25,22 +25,22 @@ type Answered struct {
 
 // Answer has clerks answer half of the questions of each kind, the oldest first,
 // as somebody would who knows the people and the codes; the rest stays to be
-// looked at. before is the report from before.
-func (d *Demo) Answer(ctx context.Context, before []Row) ([]Answered, error) {
+// looked at. before is the report from before; the one from afterwards is given.
+func (d *Demo) Answer(ctx context.Context, before []Row) ([]Answered, []Row, error) {
 	var out []Answered
 	for i, w := range d.Worlds {
 		a := Answered{ID: w.ID, Answers: map[string]int{}, Before: before[i].Held}
 		if err := w.answerSome(ctx, a.Answers); err != nil {
-			return nil, fmt.Errorf("%s: %w", w.ID, err)
+			return nil, nil, fmt.Errorf("%s: %w", w.ID, err)
 		}
 		out = append(out, a)
 	}
 	if err := d.Settle(ctx, time.Minute); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	after, err := d.Report(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for i := range out {
 		out[i].After = after[i].Held
@@ -48,7 +48,7 @@ func (d *Demo) Answer(ctx context.Context, before []Row) ([]Answered, error) {
 			out[i].Open += q.N
 		}
 	}
-	return out, nil
+	return out, after, nil
 }
 
 func (w *World) answerSome(ctx context.Context, answered map[string]int) error {

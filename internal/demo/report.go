@@ -75,8 +75,7 @@ func (w *World) report(ctx context.Context, began time.Time) (*Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	asked := map[string]bool{}
-	if err := w.fates(ctx, r, fates, asked, began); err != nil {
+	if err := w.fates(ctx, r, fates, began); err != nil {
 		return nil, err
 	}
 	r.Messages = len(fates)
@@ -103,12 +102,44 @@ func (w *World) report(ctx context.Context, began time.Time) (*Row, error) {
 		return nil, err
 	}
 	if slices.ContainsFunc(w.systems, func(s *system) bool { return s.connector == "openmrs" }) {
-		r.People, err = w.truth.check(w, asked)
+		var asked map[string]bool
+		if asked, err = w.whoIsWho(ctx); err == nil {
+			r.People, err = w.truth.check(w, asked)
+		}
 	}
 	return r, err
 }
 
-func (w *World) fates(ctx context.Context, r *Row, fates map[int64]*fate, asked map[string]bool, began time.Time) error {
+// whoIsWho are the people about whom it was asked who is who.
+func (w *World) whoIsWho(ctx context.Context) (map[string]bool, error) {
+	out := map[string]bool{}
+	for _, state := range []string{"open", "answered"} {
+		after := int64(0)
+		for {
+			list, err := w.Ledger.Questions(ctx, state, after, 1000)
+			if err != nil {
+				return nil, err
+			}
+			for _, q := range list {
+				after = q.ID
+				if !slices.Contains([]string{"match", "several", "linked-elsewhere"}, q.Kind) {
+					continue
+				}
+				work, err := w.Ledger.Delivery(ctx, q.Delivery)
+				if err != nil {
+					return nil, err
+				}
+				out[w.truth.about(&work.Delivery)] = true
+			}
+			if len(list) < 1000 {
+				break
+			}
+		}
+	}
+	return out, nil
+}
+
+func (w *World) fates(ctx context.Context, r *Row, fates map[int64]*fate, began time.Time) error {
 	ways := map[string]*Way{}
 	f := ledger.Filter{Limit: 1000}
 	for {
@@ -129,7 +160,6 @@ func (w *World) fates(ctx context.Context, r *Row, fates map[int64]*fate, asked 
 				m.undone = true
 			case !x.State.Ended():
 				m.held = true
-				asked[w.truth.about(&x)] = true
 			case x.State != ledger.Skipped:
 				m.done = true
 				way.Done++

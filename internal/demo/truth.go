@@ -92,6 +92,7 @@ type caseState struct {
 	ID       string         `json:"case_id"`
 	External string         `json:"external_id"`
 	Type     string         `json:"case_type"`
+	Owner    string         `json:"owner_id"`
 	Closed   bool           `json:"closed"`
 	Props    map[string]any `json:"properties"`
 }

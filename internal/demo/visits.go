@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"maps"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -94,7 +97,11 @@ func (v *visits) prepare(w *World, reg connector.Registry) error {
 	w.systems = append(w.systems, &system{name: "commcare", connector: "commcare", sim: cc,
 		options: map[string]string{"sweep_every": "1m", "sweep_from": time.Now().UTC().Format(time.RFC3339), "cache_for": "1m"}})
 	for i, name := range servers {
-		sim, err := reg["openmrs"].Simulate([]byte(`{"feed":"openmrs","feedPage":25}`))
+		module := "openmrs"
+		if v.id == "i05" && i == 1 {
+			module = "bahmni" // which announces less: the sweep finds the rest
+		}
+		sim, err := reg["openmrs"].Simulate(fmt.Appendf(nil, `{"feed":%q,"feedPage":25}`, module))
 		if err != nil {
 			return err
 		}
@@ -116,6 +123,13 @@ func (v *visits) prepare(w *World, reg connector.Registry) error {
 		}
 		w.systems = append(w.systems, s)
 		v.clinics = append(v.clinics, newClinic(w, v, s, i))
+	}
+	if v.id == "i04" {
+		sim, err := reg["openmrs"].Simulate(nil)
+		if err != nil {
+			return err
+		}
+		w.systems = append(w.systems, &system{name: "openmrs-east", connector: "openmrs", sim: sim, off: true})
 	}
 	v.siteValues(w)
 	if v.exported {
@@ -362,6 +376,18 @@ func (v *visits) turn(ctx context.Context, w *World, n int) error {
 			return err
 		}
 		body = b.form
+	case v.id == "i01" && n%12 == 10:
+		ended, err := v.referralEnded(w, form)
+		if err != nil {
+			return err
+		}
+		if ended != nil {
+			body = ended
+		}
+	case v.id == "i05" && n%12 == 10:
+		if err := v.editCase(ctx, w, v.byCase[form.Case], n); err != nil {
+			return err
+		}
 	case v.id == "i01" && n%12 == 6:
 		b := v.byCase[form.Case]
 		v.referred = append(v.referred, b)
@@ -444,6 +470,59 @@ func shifted(date string, days int) string {
 // referral is a form that refers a person to the clinic.
 func (v *visits) referral(form ccsim.Submission, b *being) []byte {
 	return v.form(form, "referral", b.caseID, b.by, map[string]any{"reason": "fever cough", "note": "Since three days."}, map[string]any{"referred": "yes"}, false)
+}
+
+// referralEnded is a form by which a worker ends a referral from the clinic, nil
+// if there is none open.
+func (v *visits) referralEnded(w *World, form ccsim.Submission) ([]byte, error) {
+	cases, err := casesOf(w)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range cases {
+		if c.Type == "referral" && !c.Closed && c.Props["referral_direction"] == "to_community" && c.Props["referral_status"] == "open" {
+			return v.form(form, "outcome", c.ID, v.workerAt(c.Owner), map[string]any{"outcome": "treated", "note": "Wound clean."}, map[string]any{"referral_outcome": "treated"}, true), nil
+		}
+	}
+	return nil, nil
+}
+
+func (v *visits) workerAt(place string) string {
+	for _, id := range slices.Sorted(maps.Keys(v.workers)) {
+		if v.workers[id] == place {
+			return id
+		}
+	}
+	return v.anyWorker()
+}
+
+// editCase is somebody at the office who corrects a phone in the data, not by a
+// form.
+func (v *visits) editCase(ctx context.Context, w *World, b *being, n int) error {
+	s := w.systems[0]
+	doc := fmt.Sprintf(`{"properties":{"phone":"+2547%08d"}}`, 40_000_000+n)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, s.url+"/a/demo/api/case/v2/"+b.caseID+"/", strings.NewReader(doc))
+	if err != nil {
+		return err
+	}
+	settings := s.sim.Settings()
+	req.Header.Set("Authorization", "ApiKey "+settings["username"]+":"+settings["api_key"])
+	req.Header.Set("Content-Type", "application/json")
+	for range 5 {
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			return nil
+		}
+		if resp.StatusCode != http.StatusTooManyRequests {
+			return fmt.Errorf("edit a case in CommCare: %s", resp.Status)
+		}
+		req.Body = io.NopCloser(strings.NewReader(doc))
+	}
+	return nil // CommCare was busy: the office gives up
 }
 
 // form writes a form about a case.

@@ -72,6 +72,7 @@ type system struct {
 	places          []string
 	options         map[string]string // besides those that the simulator names
 	url             string
+	off             bool // the site has switched it off: nothing is asked of it
 }
 
 func (w *World) start(ctx context.Context, d *Demo, folder string) error {
@@ -114,7 +115,7 @@ func (w *World) start(ctx context.Context, d *Demo, folder string) error {
 // and nothing before, comes in.
 func (w *World) placeStreams(ctx context.Context) error {
 	for _, s := range w.systems {
-		poller, ok := w.Engine.Systems[s.name].System.(connector.Poller)
+		poller, ok := w.poller(s)
 		if !ok {
 			continue
 		}
@@ -181,6 +182,9 @@ func (w *World) writeSite(reg connector.Registry) (string, error) {
 			}
 		}
 		systems[s.name] = map[string]any{"connector": s.connector, "options": options}
+		if s.off {
+			systems[s.name].(map[string]any)["active"] = false
+		}
 		if len(s.places) > 0 {
 			systems[s.name].(map[string]any)["places"] = s.places
 		}
@@ -274,7 +278,7 @@ func (w *World) forwardAll(ctx context.Context, deadline time.Time) error {
 // is asked again, as the engine would.
 func (w *World) catchUp(ctx context.Context, deadline time.Time) error {
 	for _, s := range w.systems {
-		poller, ok := w.Engine.Systems[s.name].System.(connector.Poller)
+		poller, ok := w.poller(s)
 		if !ok {
 			continue
 		}
@@ -290,6 +294,16 @@ func (w *World) catchUp(ctx context.Context, deadline time.Time) error {
 		}
 	}
 	return nil
+}
+
+// poller is a system as one that is polled, if it is.
+func (w *World) poller(s *system) (connector.Poller, bool) {
+	port := w.Engine.Systems[s.name]
+	if port == nil { // switched off
+		return nil, false
+	}
+	p, ok := port.System.(connector.Poller)
+	return p, ok
 }
 
 // again does something until it succeeds or time is up.

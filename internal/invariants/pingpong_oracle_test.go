@@ -202,7 +202,7 @@ func (w *walk) noteAgreed() {
 		w.note(w.about(c), "%s", c)
 	}
 	for _, p := range w.people {
-		for _, id := range w.idsOf(p) {
+		for _, id := range append([]string{p.caseID, p.patient}, p.ids...) {
 			for system, kind := range map[string]string{source: "commcare/Case", serverA: "openmrs/Patient"} {
 				s, err := w.ledger.Snapshot(w.t.Context(), system, kind, id)
 				if err != nil || s == nil {

@@ -16,9 +16,10 @@ import (
 // her number, so that nothing of hers can pass for another's.
 type one struct {
 	n       int
-	caseID  string // of the case that a worker registered, "" if none did
-	patient string // that a clerk registered, "" if none did
-	forms   []form // those that can be archived
+	caseID  string   // of the case that a worker registered, "" if none did
+	ids     []string // under which she is or was known besides
+	patient string   // that a clerk registered, "" if none did
+	forms   []form   // those that can be archived
 	// loose: she was voided, closed, archived, merged or left alone by a person,
 	// so that both sides need not say the same.
 	loose string

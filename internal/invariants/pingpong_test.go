@@ -34,6 +34,9 @@ const (
 
 var pingSteps = flag.Int("pingpong.steps", 1000, "how many steps the ping-pong test takes in all")
 
+// pingMerges: a walk in which the clinic merges patients may not come to its end yet.
+var pingMerges = flag.Bool("pingpong.merges", false, "also merge patients in the ping-pong test")
+
 // TestPingPong changes both sides at random, with faults, restarts and
 // reordered feeds, then leaves them quiet: both sides agree field by field
 // under the rules, nobody is there twice, every disagreement is a question, and

@@ -160,6 +160,7 @@ func (w *walk) backAndForth() {
 
 // collect has CommCare hand over what it forwards, as it is now.
 func (w *walk) collect() {
+	w.remember()
 	w.commcare.Deliver(w.t.Context(), &http.Client{Transport: postbag{w}})
 }
 
@@ -240,7 +241,7 @@ func (w *walk) hand(l letter) bool {
 // about is the number of the person whom a text names by an id, or -1.
 func (w *walk) about(text string) int {
 	for _, p := range w.people {
-		for _, id := range w.idsOf(p) {
+		for _, id := range append([]string{p.caseID, p.patient, p.nationalID()}, p.ids...) {
 			if id != "" && strings.Contains(text, id) {
 				return p.n
 			}
@@ -249,15 +250,26 @@ func (w *walk) about(text string) int {
 	return -1
 }
 
-// idsOf are all ids that she has had.
-func (w *walk) idsOf(p *one) []string {
-	ids := []string{p.caseID, p.patient, p.nationalID()}
-	for _, c := range w.cases() {
-		if c.Properties["national_id"] == p.nationalID() {
-			ids = append(ids, c.ID, c.External)
+// remember keeps the ids under which each person is known by now.
+func (w *walk) remember() {
+	keep := func(number string, ids ...string) {
+		for _, p := range w.people {
+			if p.nationalID() != number {
+				continue
+			}
+			for _, id := range ids {
+				if id != "" && !slices.Contains(p.ids, id) {
+					p.ids = append(p.ids, id)
+				}
+			}
 		}
 	}
-	return append(ids, w.patientOf(p))
+	for _, c := range w.cases() {
+		keep(c.Properties["national_id"], c.ID, c.External)
+	}
+	for _, d := range w.patients() {
+		keep(d.number(), d.UUID)
+	}
 }
 
 func (w *walk) poll(system, stream string) {
@@ -484,7 +496,7 @@ func (w *walk) closeCase() {
 // mergeTwice registers her once more at the clinic, under a number of her own,
 // and merges both, some time later.
 func (w *walk) mergeTwice() {
-	if len(w.people) >= 2*mostPeople {
+	if !*pingMerges || len(w.people) >= 2*mostPeople {
 		return
 	}
 	p := w.anybody()

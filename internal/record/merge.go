@@ -38,6 +38,9 @@ const most = 8
 // what stood there is remembered (old's value, and what a itself brings).
 func (a Agreed) Follows(old *Agreed, told time.Time) Agreed {
 	over := a.Before
+	if old != nil && !a.At.IsZero() && old.At.After(a.At) {
+		a.At = old.At // what was read just now is not older than what was agreed
+	}
 	a.Before = nil
 	if old != nil {
 		a.Before = append(a.Before, old.Before...)
@@ -99,6 +102,11 @@ func MergeField(theirs, ours any, s Side) Outcome {
 		return Hidden
 	}
 	if Same(theirs, ours) {
+		// An old message that happens to say what somebody has set there since
+		// does not tell that its own side says so now.
+		if s.Base != nil && !s.Live && older(s.Base, s) && !Same(ours, s.Base.Value) {
+			return Older
+		}
 		return Equal
 	}
 	if s.Base != nil {

@@ -397,7 +397,9 @@ func (x *execution) snapshot(r plan.Record) *ledger.Snapshot {
 		if old, ok := fields[path]; ok && record.Same(old.Value, now.Value) && !old.At.Before(now.At) {
 			continue
 		}
-		now.Before = fields[path].Before
+		if old, ok := fields[path]; ok {
+			now = now.Follows(&old, time.Time{})
+		}
 		fields[path], changed = now, true
 	}
 	if !changed {

@@ -27,9 +27,11 @@ func (a *app) demoCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run everything on this machine: simulated systems, forms that flow, faults",
-		Long: "Demo starts simulators of CommCare and of two OpenMRS servers, the ledger and the engine, and lets forms\n" +
-			"flow at a steady rate with some faults switched on. Then it prints what became of every message, and stays\n" +
-			"up with the addresses to look at; --exit ends it there.",
+		Long: "Demo starts a world for each integration: simulators of its systems (CommCare, OpenMRS, DHIS2, CHT), a ledger\n" +
+			"and an engine. Forms flow at a steady rate with some faults switched on, and clerks at the clinics work meanwhile,\n" +
+			"also on the same people. Then it prints what became of every message, what is held and for whom, and what is\n" +
+			"asked; a clerk answers some of it, and the demo checks that nothing is lost and nobody there twice. It stays up\n" +
+			"with the addresses and ledgers to look at; --exit ends it there.",
 		Example: "  kiungo demo\n  kiungo demo --exit --json\n  kiungo demo --only i05 --messages 1000 --rate 200",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -205,7 +207,7 @@ func (a *app) showChecked(rows []demo.Row) {
 			case len(p.Twice)+len(p.Unknown) > 0:
 				fmt.Fprintf(a.out, "; %d people are there twice, %d records are nobody's", len(p.Twice), len(p.Unknown))
 			case p.Asked > 0:
-				fmt.Fprintf(a.out, "; Kiungo made nobody twice (%d were entered twice by people: asked about)", p.Asked)
+				fmt.Fprintf(a.out, "; nobody is there twice unasked (%d were entered in both at once: a clerk was asked about each)", p.Asked)
 			default:
 				fmt.Fprint(a.out, "; nobody is there twice")
 			}

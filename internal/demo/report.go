@@ -110,7 +110,8 @@ func (w *World) report(ctx context.Context, began time.Time) (*Row, error) {
 	return r, err
 }
 
-// whoIsWho are the people about whom it was asked who is who.
+// whoIsWho are the people about whom it was asked who is who, or whose records
+// cannot be linked before a question is answered.
 func (w *World) whoIsWho(ctx context.Context) (map[string]bool, error) {
 	out := map[string]bool{}
 	for _, state := range []string{"open", "answered"} {
@@ -122,7 +123,7 @@ func (w *World) whoIsWho(ctx context.Context) (map[string]bool, error) {
 			}
 			for _, q := range list {
 				after = q.ID
-				if !slices.Contains([]string{"match", "several", "linked-elsewhere"}, q.Kind) {
+				if !slices.Contains([]string{"match", "several", "linked-elsewhere", "conflict"}, q.Kind) {
 					continue
 				}
 				work, err := w.Ledger.Delivery(ctx, q.Delivery)

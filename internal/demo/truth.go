@@ -39,8 +39,8 @@ type People struct {
 	// Twice names records (never people) of one person of whom there is another,
 	// and nobody was asked.
 	Twice []string `json:"twice,omitempty"`
-	// Asked is how many are there twice because people made both records, so that
-	// a question about them is open.
+	// Asked is how many are there twice because two people entered them at once, and
+	// a clerk is, or was, asked about them.
 	Asked int `json:"asked,omitempty"`
 	// Unknown are records of nobody whom the world's author knows.
 	Unknown []string `json:"unknown,omitempty"`
@@ -95,6 +95,9 @@ type caseState struct {
 	Owner    string         `json:"owner_id"`
 	Closed   bool           `json:"closed"`
 	Props    map[string]any `json:"properties"`
+	Indices  map[string]struct {
+		Case string `json:"case_id"`
+	} `json:"indices"`
 }
 
 func casesOf(w *World) ([]caseState, error) {

@@ -481,7 +481,7 @@ func (v *visits) referralEnded(w *World, form ccsim.Submission) ([]byte, error) 
 	}
 	for _, c := range cases {
 		if c.Type == "referral" && !c.Closed && c.Props["referral_direction"] == "to_community" && c.Props["referral_status"] == "open" {
-			return v.form(form, "outcome", c.ID, v.workerAt(c.Owner), map[string]any{"outcome": "treated", "note": "Wound clean."}, map[string]any{"referral_outcome": "treated"}, true), nil
+			return v.form(form, "outcome", c.ID, v.workerAt(c.Owner), map[string]any{"outcome": "treated", "note": "Wound clean.", "person_case": c.Indices["parent"].Case}, map[string]any{"referral_outcome": "treated"}, true), nil
 		}
 	}
 	return nil, nil

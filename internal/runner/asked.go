@@ -83,12 +83,43 @@ func (x *execution) linkedElsewhere(ctx context.Context, p *plan.Plan) error {
 			return &plan.Stop{State: ledger.Waiting, Code: "linking", Cause: x.w.Delivery.Flow + ": the record is being linked",
 				Reason: "another delivery is linking the same record to a person; looking again when it is done"}
 		}
+		if merged, err := x.mergedAtSource(ctx, who, other.Person); err != nil || merged {
+			if err == nil {
+				err = &plan.Stop{State: ledger.Waiting, Code: "linking", Cause: s.Cause, Reason: "the two were merged in " + x.w.Message.System + "; they are one person here too now"}
+			}
+			return err
+		}
 		s.Key = "linked/" + l.System + "/" + other.Person
 		s.Offer.Merge = map[string]question.Merge{same: {Loser: who, Winner: other.Person}}
 		s.Offer.Choices = append([]question.Choice{{Value: same, Text: fmt.Sprintf("they are one person: join %s and %s", who, other.Person)}}, question.Usual()...)
 		break
 	}
 	return s
+}
+
+// mergedAtSource makes two people one whom the message's own system has merged,
+// if nothing but that record is known of the one who lost: then nobody's case or
+// patient silently becomes another's.
+func (x *execution) mergedAtSource(ctx context.Context, who, other string) (bool, error) {
+	system := x.w.Message.System
+	own, ok := x.plan.Own(who, &x.w.Message, x.personKind(system))
+	if !ok {
+		return false, nil
+	}
+	links, err := x.Ledger.Links(ctx, who)
+	if err != nil || slices.ContainsFunc(links, func(l ledger.Link) bool { return l.System != system }) {
+		return false, err
+	}
+	port := x.Systems[system]
+	found, err := port.Kind(connector.ShortKind(own.Kind)).Find(ctx, port.Reader(x.w.LaneID), connector.Query{Made: own.ID})
+	if err != nil || found.MergedInto == "" {
+		return false, err
+	}
+	winner, err := x.Ledger.LinkOf(ctx, system, own.Kind, found.MergedInto)
+	if err != nil || winner == nil || winner.Person != other {
+		return false, err
+	}
+	return true, x.Ledger.MergePeople(ctx, who, other, "kiungo", "merged in "+system)
 }
 
 // same is the answer that two are one person.

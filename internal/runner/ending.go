@@ -76,7 +76,13 @@ func (x *execution) end(ctx context.Context, e ledger.End) (*ledger.Work, error)
 		e.Generation = x.w.Delivery.Generation
 	}
 	// A stop must not lose what is known: the ledger does not hear our context.
-	return x.Ledger.End(context.WithoutCancel(ctx), x.w, e, x.Ledger.Now())
+	next, err := x.Ledger.End(context.WithoutCancel(ctx), x.w, e, x.Ledger.Now())
+	if errors.Is(err, ledger.ErrLinked) && len(e.Links) > 0 {
+		// What was found turned out to be another person's: done, it would be tried
+		// again for ever.
+		return x.stop(ctx, x.linkedElsewhere(ctx, x.plan))
+	}
+	return next, err
 }
 
 // stop decides what an error means for the delivery: wait, hold, skip.

@@ -141,11 +141,12 @@ func (a *app) showDemo(rows []demo.Row, answered []demo.Answered, after []demo.R
 		a.showWorld(r)
 	}
 	a.showAnswered(answered)
+	a.showOpen(after)
 	a.showChecked(after)
 	return nil
 }
 
-// showWorld prints what one integration did each way, and what waits for whom.
+// showWorld prints what one integration did each way, and what is held for whom.
 func (a *app) showWorld(r demo.Row) {
 	fmt.Fprintf(a.out, "\n%s\n", r.ID)
 	for _, x := range r.Ways {
@@ -154,9 +155,17 @@ func (a *app) showWorld(r demo.Row) {
 	for _, h := range r.Waiting {
 		fmt.Fprintf(a.out, "  held for the %s: %s, %s\n", h.Job, deliveries(int(h.N)), short(h.Cause.Cause, 100))
 	}
-	for _, q := range r.Asked {
-		fmt.Fprintf(a.out, "  asked of the %s: %s (%s)\n    %d: %s\n    kiungo questions %d --data %s\n    kiungo questions answer %d %s --data %s\n", q.Job, counted(q.N, "question"), q.Kind,
-			q.Example, short(q.Text, 160), q.Example, r.Data, q.Example, anAnswer(q.Answers), r.Data)
+}
+
+// showOpen prints the questions that stay open: of each kind one, with the
+// commands that show and answer it.
+func (a *app) showOpen(rows []demo.Row) {
+	fmt.Fprintln(a.out, "\nQuestions that are open, one of each kind:")
+	for _, r := range rows {
+		for _, q := range r.Asked {
+			fmt.Fprintf(a.out, "  %s, for the %s: %s, e.g. %s\n    kiungo questions %d --data %s\n    kiungo questions answer %d %s --data %s\n", r.ID, q.Job,
+				counted(q.N, q.Kind+" question"), short(q.Text, 160), q.Example, r.Data, q.Example, anAnswer(q.Answers), r.Data)
+		}
 	}
 }
 

@@ -101,6 +101,8 @@ func (w *World) answerTo(ctx context.Context, q desk.Asked) (string, error) {
 			return "", err
 		}
 		return w.truth.who(&work.Delivery, q.Offer), nil
+	case "refused":
+		return question.Retry, nil // what was refused once, by a fault, is taken now
 	case "unmapped":
 		if q.Offer.Teach == nil {
 			return "", nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -99,9 +100,19 @@ func (c *clinic) id(what string) string {
 func (c *clinic) act(ctx context.Context, n int) error {
 	acts := []func(context.Context, int) error{c.registersNew, c.sees, c.changesPhone, c.changesName, c.movesPatient, c.sees, c.voids, c.merges, c.correctsBirth}
 	if c.v.id == "i01" {
-		acts = append(acts, c.refers, c.endsReferral, c.sendsResult)
+		acts = slices.Insert(acts, 2, c.refers, c.sendsResult, c.endsReferral)
 	}
 	return acts[n%len(acts)](ctx, n)
+}
+
+// registered gives whom the clinic registered under that uuid, if it did.
+func (c *clinic) registered(patient string) *being {
+	for _, b := range c.own {
+		if b.patient == patient {
+			return b
+		}
+	}
+	return nil
 }
 
 // someone is a patient of this clinic whom Kiungo may know, too.
@@ -141,7 +152,7 @@ func (c *clinic) lookUp(ctx context.Context, b *being) error {
 
 func (c *clinic) registersNew(ctx context.Context, _ int) error {
 	b, err := c.v.stranger(c.w, c)
-	if err != nil {
+	if b == nil || err != nil {
 		return err
 	}
 	c.own = append(c.own, b)
@@ -244,7 +255,11 @@ func (c *clinic) merges(ctx context.Context, n int) error {
 	return c.do(ctx, http.MethodPost, "/openmrs/admin/patients/mergePatients.form", map[string]any{"preferred": b.patient, "notPreferred": []string{double.patient}}, nil)
 }
 
+// refers sends a patient to the workers of her village, who are the north's.
 func (c *clinic) refers(ctx context.Context, n int) error {
+	if c.n != 0 {
+		return c.sees(ctx, n)
+	}
 	b, err := c.someone(ctx, n+2)
 	if err != nil {
 		return err

@@ -94,15 +94,15 @@ func (d *Demo) start(ctx context.Context) error {
 
 // choose makes the worlds that are asked for.
 func (d *Demo) choose() error {
-	for n, make := range worlds {
-		w := make(d.Seed*100 + uint64(n))
+	for n, newWorld := range worlds {
+		w := newWorld(d.Seed*100 + uint64(n))
 		if len(d.Only) == 0 || slices.Contains(d.Only, w.ID) {
 			d.Worlds = append(d.Worlds, w)
 		}
 	}
 	var ids []string
-	for _, make := range worlds {
-		ids = append(ids, make(1).ID)
+	for _, newWorld := range worlds {
+		ids = append(ids, newWorld(1).ID)
 	}
 	for _, id := range d.Only {
 		if !slices.Contains(ids, id) {

@@ -19,9 +19,10 @@ import (
 )
 
 const (
-	facilities = 4  // the first half belongs to the north server, the rest to the south
-	people     = 60 // whom the field knows
-	listed     = 12 // whom at first only the clinics know
+	facilities = 4    // the first half belongs to the north server, the rest to the south
+	people     = 60   // whom the field knows
+	listed     = 12   // whom at first only the clinics know
+	strangers  = 4000 // whom the clinics may come to know
 )
 
 var servers = []string{"openmrs-north", "openmrs-south"}
@@ -38,11 +39,10 @@ type visits struct {
 	workers  map[string]string // worker → place
 	known    []*being          // exported people, and those whom the field registered
 	byCase   map[string]*being
-	details  string // xmlns of a form that registers or corrects details
-	sent     int
 	asked    int // how often the list was asked for
 	referred []*being
 	local    *being // whom no OpenMRS has brought
+	met      int    // strangers so far
 }
 
 // being is a person of a world, as her author knows her.
@@ -57,7 +57,7 @@ func visitsBothWays(id, folder string) func(seed uint64) *World {
 	return func(seed uint64) *World {
 		v := &visits{id: id, exported: id != "i05", byCase: map[string]*being{}}
 		v.gen = ccsim.NewGenerator(seed, people, facilities)
-		v.others = ccsim.NewGenerator(seed+7, 400, facilities)
+		v.others = ccsim.NewGenerator(seed+7, strangers, facilities)
 		return &World{ID: id, Folder: folder, story: v, zone: "Africa/Nairobi", region: "KE"}
 	}
 }
@@ -315,8 +315,12 @@ func misheard(name string) string {
 	return name + "h"
 }
 
-// stranger is a person whom a clinic knows and the field does not.
+// stranger is a person whom a clinic knows and the field does not,
+// nil when there are no more.
 func (v *visits) stranger(w *World, c *clinic) (*being, error) {
+	if v.met++; v.met > strangers {
+		return nil, nil
+	}
 	for {
 		form := v.others.Next()
 		if form.XMLNS != ccsim.RegistrationXMLNS {
@@ -352,15 +356,65 @@ func (v *visits) askLists(ctx context.Context, w *World) error {
 	return w.ask(ctx)
 }
 
-func (v *visits) end(ctx context.Context, w *World) error { return v.askLists(ctx, w) }
+// end: once all that went either way has arrived, workers end what the clinics
+// referred to them and visit people whom only a clinic had known; then the lists
+// are asked for again.
+func (v *visits) end(ctx context.Context, w *World) error {
+	if err := w.settle(ctx, time.Now().Add(time.Minute)); err != nil {
+		return err
+	}
+	if v.id == "i01" {
+		ended, err := v.referralEnded(w, v.gen.Next())
+		if err != nil {
+			return err
+		}
+		if ended != nil {
+			if err := v.submit(w, ended); err != nil {
+				return err
+			}
+		}
+	}
+	if err := v.visitTheirs(w); err != nil {
+		return err
+	}
+	return v.askLists(ctx, w)
+}
+
+// visitTheirs is a visit to somebody who came from a clinic: the round trip.
+func (v *visits) visitTheirs(w *World) error {
+	cases, err := casesOf(w)
+	if err != nil {
+		return err
+	}
+	form := v.gen.Next()
+	for form.XMLNS != ccsim.VisitXMLNS {
+		form = v.gen.Next()
+	}
+	server := v.byCase[form.Case].server
+	for _, c := range cases {
+		if b := v.clinics[server].registered(c.External); b != nil && v.byCase[c.ID] == nil {
+			return v.submit(w, []byte(strings.ReplaceAll(string(v.own(form.Body, "1")), form.Case, c.ID)))
+		}
+	}
+	return nil
+}
+
+func (v *visits) submit(w *World, body []byte) error {
+	id, err := w.commcare.Submit(body)
+	if err != nil {
+		return fmt.Errorf("submit a form: %w", err)
+	}
+	w.account.sent("commcare", "form", id)
+	return nil
+}
 
 var tested = regexp.MustCompile(`"malaria_test":"[a-z_]*"`)
 
 // turn sends the next form; now and then it is an odd one, as in life, and now
 // and then somebody at a clinic does something.
 func (v *visits) turn(ctx context.Context, w *World, n int) error {
-	if n%4 == 1 {
-		if err := v.clinics[n/4%len(v.clinics)].act(ctx, n/4/len(v.clinics)); err != nil {
+	if n%2 == 1 {
+		if err := v.clinics[n/2%len(v.clinics)].act(ctx, n/2/len(v.clinics)); err != nil {
 			return err
 		}
 	}
@@ -405,13 +459,7 @@ func (v *visits) turn(ctx context.Context, w *World, n int) error {
 	case n%25 == 10:
 		body = tested.ReplaceAll(body, []byte(`"malaria_test":"borrowed"`))
 	}
-	v.sent++
-	id, err := w.commcare.Submit(body)
-	if err != nil {
-		return fmt.Errorf("submit a form: %w", err)
-	}
-	w.account.sent("commcare", "form", id)
-	return nil
+	return v.submit(w, body)
 }
 
 // registered: a worker registers a person, whom a clinic may know already.

@@ -155,7 +155,7 @@ func (f finder) score(a, b map[string]string) float64 {
 	return math.Round(sum*1e6) / 1e6
 }
 
-// TestTheProfileOfTheManualIsTheFinders: the text of MOTECH.md.
+// TestTheProfileOfTheManualIsTheFinders: the text of docs/matching-motech.md.
 func TestTheProfileOfTheManualIsTheFinders(t *testing.T) {
 	want, _, _ := motech(t)
 	got, err := parse(t, `
@@ -236,7 +236,7 @@ func TestTotalsAndChoicesAreTheFindersWhereItIsRight(t *testing.T) {
 	}
 }
 
-// TestWhereTheFinderIsWrong holds the examples of MOTECH.md: what the finder does
+// TestWhereTheFinderIsWrong holds the examples of docs/matching-motech.md: what the finder does
 // and what the standard profile does.
 func TestWhereTheFinderIsWrong(t *testing.T) {
 	p, f, _ := motech(t)
@@ -260,10 +260,10 @@ func TestWhereTheFinderIsWrong(t *testing.T) {
 		{"a father of the same name, born 24 years earlier", with("dob", "1960-03-02"), 1.1, 1.1},
 	} {
 		if got := f.score(full, c.other); got != c.finder {
-			t.Errorf("%s: the finder gives %v, and MOTECH.md says %v", c.what, got, c.finder)
+			t.Errorf("%s: the finder gives %v, and docs/matching-motech.md says %v", c.what, got, c.finder)
 		}
 		if got := Compare(p, fromProperties(full), fromProperties(c.other)).Total; got != c.ours {
-			t.Errorf("%s: its profile gives %v, and MOTECH.md says %v", c.what, got, c.ours)
+			t.Errorf("%s: its profile gives %v, and docs/matching-motech.md says %v", c.what, got, c.ours)
 		}
 	}
 	if levenshtein("riyaz", "riayz") != 2 || Damerau("riyaz", "riayz") != 1 {

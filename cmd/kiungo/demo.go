@@ -48,7 +48,7 @@ func (a *app) demoCmd() *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVar(&exit, "exit", false, "end after the table")
 	f.StringSliceVar(&o.Only, "only", nil, "only these integrations: i01, i02, i03, i04, i05, i13")
-	f.IntVar(&o.Messages, "messages", 120, "forms for each integration")
+	f.IntVar(&o.Messages, "messages", 200, "forms for each integration")
 	f.Float64Var(&o.Rate, "rate", 60, "forms a second, over all")
 	f.Uint64Var(&o.Seed, "seed", 1, "another seed gives other people and forms")
 	f.BoolVar(&noFaults, "no-faults", false, "without faults")

@@ -22,7 +22,7 @@ import (
 // Options of a demo.
 type Options struct {
 	Only     []string // ids of integrations: i05; empty: all
-	Messages int      // forms for each integration that forms feed; default 120
+	Messages int      // forms for each integration that forms feed; default 200
 	Rate     float64  // forms a second over all; default 60
 	Dir      string   // of the ledgers; empty: a temporary one
 	Faults   bool
@@ -47,7 +47,7 @@ type Demo struct {
 // Start makes every world and starts it; no form flows yet.
 func Start(ctx context.Context, o Options) (*Demo, error) {
 	if o.Messages <= 0 {
-		o.Messages = 120
+		o.Messages = 200
 	}
 	if o.Rate <= 0 {
 		o.Rate = 60

@@ -128,16 +128,18 @@ func MergeField(theirs, ours any, s Side) Outcome {
 	return byRule(s)
 }
 
-// older: what set the agreed value happened after our event, or at the same
-// time and was received later (law 13).
+// older: what set the agreed value happened after our event, or in the same
+// second and was received later (law 13). OpenMRS keeps whole seconds, so that
+// what comes back from it seems up to a second older than what it answers.
 func older(b *Agreed, s Side) bool {
 	if b.At.IsZero() || s.Event.IsZero() {
 		return false
 	}
-	if b.At.Equal(s.Event) {
+	agreed, event := b.At.Truncate(time.Second), s.Event.Truncate(time.Second)
+	if agreed.Equal(event) {
 		return b.Seq > s.Seq
 	}
-	return b.At.After(s.Event)
+	return agreed.After(event)
 }
 
 // unaware: our system was told of the agreed value only after ours was said, so

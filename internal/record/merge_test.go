@@ -80,3 +80,16 @@ func TestFieldsSurviveJSON(t *testing.T) {
 		t.Fatal(d)
 	}
 }
+
+func TestWithinOneSecondWhatWasReceivedLaterIsNewer(t *testing.T) {
+	form := time.Date(2026, 11, 22, 8, 15, 0, 400_000_000, time.UTC)
+	base := &Agreed{Value: "sent", At: form, Seq: 7}
+	back := Side{Base: base, Event: form.Truncate(time.Second), Seq: 9}
+	if got := MergeField("sent", "stored", back); got != Write {
+		t.Errorf("the answer, in whole seconds, is %s", got)
+	}
+	back.Seq = 3
+	if got := MergeField("sent", "stored", back); got != Older {
+		t.Errorf("received before, in the same second, is %s", got)
+	}
+}

@@ -83,7 +83,7 @@ func (a *app) demo(ctx context.Context, o demo.Options, exit bool) error {
 	if err != nil {
 		return err
 	}
-	if err := a.showDemo(rows, answered, after); err != nil {
+	if err := a.showDemo(rows, answered, after, !exit || o.Dir != ""); err != nil {
 		return err
 	}
 	if err := demo.Balanced(after); err != nil || exit {
@@ -99,6 +99,8 @@ func (a *app) stay(ctx context.Context, d *demo.Demo) error {
 		fmt.Fprintf(os.Stderr, "  kiungo questions --data %s\n", w.Data())
 	}
 	fmt.Fprintln(os.Stderr, "End it with Ctrl-C.")
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	ended := make(chan error, len(d.Worlds))
 	for _, w := range d.Worlds {
 		go func() { ended <- control.Serve(ctx, w.Data(), w.Service()) }()
@@ -107,6 +109,7 @@ func (a *app) stay(ctx context.Context, d *demo.Demo) error {
 	for range d.Worlds {
 		if err := <-ended; err != nil && ctx.Err() == nil {
 			failed = append(failed, err)
+			cancel()
 		}
 	}
 	return errors.Join(failed...)
@@ -125,7 +128,9 @@ func (a *app) progress(total int) (step func(int), finish func()) {
 	return func(n int) { _ = bar.Set(n) }, func() { _ = bar.Finish() }
 }
 
-func (a *app) showDemo(rows []demo.Row, answered []demo.Answered, after []demo.Row) error {
+// showDemo prints what became of everything; kept: the ledgers can still be
+// asked.
+func (a *app) showDemo(rows []demo.Row, answered []demo.Answered, after []demo.Row, kept bool) error {
 	if a.asJSON {
 		return a.printJSON(map[string]any{"integrations": rows, "answered": answered, "after": after})
 	}
@@ -141,7 +146,7 @@ func (a *app) showDemo(rows []demo.Row, answered []demo.Answered, after []demo.R
 		a.showWorld(r)
 	}
 	a.showAnswered(answered)
-	a.showOpen(after)
+	a.showOpen(after, kept)
 	a.showChecked(after)
 	return nil
 }
@@ -159,12 +164,14 @@ func (a *app) showWorld(r demo.Row) {
 
 // showOpen prints the questions that stay open: of each kind one, with the
 // commands that show and answer it.
-func (a *app) showOpen(rows []demo.Row) {
+func (a *app) showOpen(rows []demo.Row, kept bool) {
 	fmt.Fprintln(a.out, "\nQuestions that are open, one of each kind:")
 	for _, r := range rows {
 		for _, q := range r.Asked {
-			fmt.Fprintf(a.out, "  %s, for the %s: %s, e.g. %s\n    kiungo questions %d --data %s\n    kiungo questions answer %d %s --data %s\n", r.ID, q.Job,
-				counted(q.N, q.Kind+" question"), short(q.Text, 160), q.Example, r.Data, q.Example, anAnswer(q.Answers), r.Data)
+			fmt.Fprintf(a.out, "  %s, for the %s: %s, e.g. %s\n", r.ID, q.Job, counted(q.N, q.Kind+" question"), short(q.Text, 160))
+			if kept {
+				fmt.Fprintf(a.out, "    kiungo questions %d --data %s\n    kiungo questions answer %d %s --data %s\n", q.Example, r.Data, q.Example, anAnswer(q.Right), r.Data)
+			}
 		}
 	}
 }
@@ -176,14 +183,15 @@ func deliveries(n int) string {
 	return fmt.Sprintf("%d deliveries", n)
 }
 
-func anAnswer(list []string) string {
-	if len(list) == 0 {
+// anAnswer is an answer as it is typed.
+func anAnswer(right string) string {
+	switch {
+	case right == "":
 		return "ANSWER"
+	case strings.ContainsAny(right, " '()"):
+		return strconv.Quote(right)
 	}
-	if strings.ContainsAny(list[0], " '") {
-		return strconv.Quote(list[0])
-	}
-	return list[0]
+	return right
 }
 
 func (a *app) showAnswered(list []demo.Answered) {

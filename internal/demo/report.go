@@ -50,6 +50,9 @@ type Asked struct {
 	Example int64    `json:"example"`
 	Text    string   `json:"text"`
 	Answers []string `json:"answers"`
+	// Right is what somebody who knows would answer to the example, "" if nobody
+	// here does.
+	Right string `json:"right"`
 }
 
 // fate is what became of a message.
@@ -98,7 +101,7 @@ func (w *World) report(ctx context.Context, began time.Time) (*Row, error) {
 	if r.Waiting, err = s.Held(ctx); err != nil {
 		return nil, err
 	}
-	if r.Asked, err = askedOf(ctx, s); err != nil {
+	if r.Asked, err = w.asked(ctx, s); err != nil {
 		return nil, err
 	}
 	if slices.ContainsFunc(w.systems, func(s *system) bool { return s.connector == "openmrs" }) {
@@ -205,7 +208,8 @@ func (w *World) Service() control.Local {
 	return control.Local{Ledger: w.Ledger, Ring: e.Ring, Learned: e.Learned, Forgot: e.Forgot, Plan: e.Runner.Plan, Lists: e.Ask}
 }
 
-func askedOf(ctx context.Context, s control.Service) ([]Asked, error) {
+// asked lists the open questions by kind.
+func (w *World) asked(ctx context.Context, s control.Service) ([]Asked, error) {
 	list, err := openQuestions(ctx, s)
 	if err != nil {
 		return nil, err
@@ -220,6 +224,9 @@ func askedOf(ctx context.Context, s control.Service) ([]Asked, error) {
 			}
 			if q.Offer.Other != "" {
 				a.Answers = append(a.Answers, q.Offer.Other)
+			}
+			if a.Right, err = w.answerTo(ctx, q); err != nil {
+				return nil, err
 			}
 			byKind[q.Kind] = a
 		}

@@ -2,15 +2,11 @@ package demo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
-
-	"github.com/goccy/go-yaml"
 
 	ccsim "github.com/kiungo-health/kiungo/connectors/commcare/sim"
 	"github.com/kiungo-health/kiungo/internal/connector"
@@ -154,73 +150,6 @@ func (w *World) startEngine(ctx context.Context, d *Demo, folder string) error {
 	return w.Engine.Start(ctx)
 }
 
-// Data is the folder of the world's ledger, as --data takes it.
-func (w *World) Data() string { return filepath.Join(w.dir, "ledger") }
-
-// Site is the world's site file, as --site takes it.
-func (w *World) Site() string { return filepath.Join(w.dir, "site.yaml") }
-
-// writeSite writes the world's site.yaml and its tables, with secrets in files,
-// as a real site would have it.
-func (w *World) writeSite(reg connector.Registry) (string, error) {
-	systems := map[string]any{}
-	for _, s := range w.systems {
-		options := map[string]any{"url": s.url, "limit": "16", "timeout": "2s", "settle": "500ms"}
-		for k, v := range s.sim.Settings() {
-			options[k] = v
-		}
-		for k, v := range s.options {
-			options[k] = v
-		}
-		for _, o := range reg[s.connector].Options {
-			if v, ok := options[o.Name].(string); ok && o.Secret {
-				path := filepath.Join(w.dir, s.name+"."+o.Name)
-				if err := os.WriteFile(path, []byte(v), 0o600); err != nil {
-					return "", err
-				}
-				options[o.Name] = "file:" + path
-			}
-		}
-		systems[s.name] = map[string]any{"connector": s.connector, "options": options}
-		if s.off {
-			systems[s.name].(map[string]any)["active"] = false
-		}
-		if len(s.places) > 0 {
-			systems[s.name].(map[string]any)["places"] = s.places
-		}
-	}
-	text, err := yaml.Marshal(map[string]any{"zone": w.zone, "region": w.region, "systems": systems,
-		"integrations": map[string]any{w.Folder: map[string]any{"site": w.values}}})
-	if err != nil {
-		return "", err
-	}
-	folder := filepath.Join(w.dir, "tables", w.Folder)
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return "", err
-	}
-	for name, rows := range w.tables {
-		if err := os.WriteFile(filepath.Join(folder, name+".csv"), []byte(rows), 0o600); err != nil {
-			return "", err
-		}
-	}
-	return w.Site(), os.WriteFile(w.Site(), text, 0o600)
-}
-
-// forward has CommCare send what the story wants sent.
-func (w *World) forward(intake string) {
-	if w.commcare == nil {
-		return
-	}
-	f, ok := w.story.(interface{ forwarded() []ccsim.Repeater })
-	if !ok {
-		return
-	}
-	for _, r := range f.forwarded() {
-		r.URL, r.Credentials = intake, w.commcare.Credentials()
-		w.commcare.AddRepeater(&r)
-	}
-}
-
 // begin lets CommCare forward, and the story begin.
 func (w *World) begin(ctx context.Context) error {
 	if w.commcare != nil {
@@ -231,161 +160,11 @@ func (w *World) begin(ctx context.Context) error {
 	return w.story.begin(ctx, w)
 }
 
-// settle waits until CommCare has forwarded everything, the feeds are read to
-// their end, and nothing moves by itself any more: what moved may have made an
-// entry of a feed, so that it is looked at again.
-func (w *World) settle(ctx context.Context, deadline time.Time) error {
-	for quiet := 0; quiet < 2; {
-		if err := w.forwardAll(ctx, deadline); err != nil {
-			return err
-		}
-		if err := w.Engine.Settle(ctx, time.Until(deadline)); err != nil {
-			return err
-		}
-		before, err := w.count(ctx)
-		if err != nil {
-			return err
-		}
-		if err := w.catchUp(ctx, deadline); err != nil {
-			return err
-		}
-		after, err := w.count(ctx)
-		if err != nil {
-			return err
-		}
-		if quiet++; after != before {
-			quiet = 0
-		}
-	}
-	return nil
-}
-
-func (w *World) forwardAll(ctx context.Context, deadline time.Time) error {
-	for w.commcare != nil && len(w.commcare.Pending()) > 0 {
-		if time.Now().After(deadline) {
-			return errors.New("CommCare has not forwarded everything in time")
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	return nil
-}
-
-// catchUp reads every stream and every list to its end. A system that stumbles
-// is asked again, as the engine would.
-func (w *World) catchUp(ctx context.Context, deadline time.Time) error {
-	for _, s := range w.systems {
-		poller, ok := w.poller(s)
-		if !ok {
-			continue
-		}
-		for _, stream := range poller.Streams() {
-			if err := again(ctx, deadline, func() error { return w.Engine.Poll(ctx, s.name, stream.Name) }); err != nil {
-				return fmt.Errorf("poll %s/%s: %w", s.name, stream.Name, err)
-			}
-		}
-	}
-	for _, name := range w.lists() {
-		if err := again(ctx, deadline, func() error { return w.Engine.Fetch(ctx, name, "") }); err != nil {
-			return fmt.Errorf("list of %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-// poller is a system as one that is polled, if it is.
-func (w *World) poller(s *system) (connector.Poller, bool) {
-	port := w.Engine.Systems[s.name]
-	if port == nil { // switched off
-		return nil, false
-	}
-	p, ok := port.System.(connector.Poller)
-	return p, ok
-}
-
-// again does something until it succeeds or time is up.
-func again(ctx context.Context, deadline time.Time, do func() error) error {
-	for {
-		err := do()
-		if err == nil || time.Now().After(deadline) || ctx.Err() != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
-}
-
-// lists names the flows that ask for a list.
-func (w *World) lists() []string {
-	var out []string
-	for _, in := range w.Engine.Integrations {
-		for _, f := range in.Flows {
-			if slices.ContainsFunc(f.From, func(s *flow.Source) bool { return s.Message != nil && s.Message.List != "" }) {
-				out = append(out, f.Name)
-			}
-		}
-	}
-	return out
-}
-
-// ask asks for the lists of flows now, before their time.
-func (w *World) ask(ctx context.Context) error {
-	for _, name := range w.lists() {
-		if _, err := w.Engine.Ask(ctx, name, "", ""); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (w *World) count(ctx context.Context) (int64, error) {
-	counts, err := w.Ledger.Counts(ctx)
-	n := int64(0)
-	for _, c := range counts {
-		n += c.N
-	}
-	return n, err
-}
-
 func (w *World) stop() {
 	if w.closing != nil {
 		w.closing()
 	}
 	if w.Engine != nil {
 		w.Engine.Stop()
-	}
-}
-
-// switchFaults: a little of what happens in the field, all the time. The
-// clinic's own people use other addresses (/openmrs/…), which none of it hits.
-func (w *World) switchFaults() {
-	for _, s := range w.systems {
-		t := s.sim.Traffic()
-		switch s.connector {
-		case "openmrs":
-			for _, path := range []string{"/ws/rest/v1/*", "/ws/rest/v1/*/*", "/ws/rest/v1/*/*/*", "/ws/rest/v1/*/*/*/*"} {
-				for _, method := range []string{"POST ", "DELETE "} {
-					t.Switch(simulate.Fault{Kind: simulate.LostResponse, Match: method + path, Share: 0.01})
-					t.Switch(simulate.Fault{Kind: simulate.Error500After, Match: method + path, Share: 0.005})
-					t.Switch(simulate.Fault{Kind: simulate.Error503, Match: method + path, Share: 0.01})
-				}
-				t.Switch(simulate.Fault{Kind: simulate.HTMLPage, Match: "* " + path, Share: 0.002})
-				t.Switch(simulate.Fault{Kind: simulate.Slow, Match: "* " + path, Share: 0.02, Delay: 50 * time.Millisecond})
-			}
-			t.Switch(simulate.Fault{Kind: simulate.Refuse, Match: "POST /ws/rest/v1/encounter", Share: 0.01})
-		case "commcare":
-			t.Switch(simulate.Fault{Kind: simulate.TooMany, Match: "*", Share: 0.002})
-		case "dhis2":
-			t.Switch(simulate.Fault{Kind: simulate.LostResponse, Share: 0.02})
-			t.Switch(simulate.Fault{Kind: simulate.Error503, Share: 0.01})
-			t.Switch(simulate.Fault{Kind: simulate.Slow, Match: "*", Share: 0.02, Delay: 50 * time.Millisecond})
-		case "cht":
-			t.Switch(simulate.Fault{Kind: simulate.Error503, Match: "*", Share: 0.01})
-		}
 	}
 }

@@ -169,7 +169,7 @@ func (m *matching) decide(ctx context.Context, found connector.Found, candidates
 		return found, nil
 	case "skip":
 		return found, &Stop{State: ledger.Skipped, Code: code, Cause: m.Flow.Name + ": " + m.rec.Name + " is not surely known",
-			Reason: fmt.Sprintf("%d people of %s may be the %s meant, none surely, and this flow leaves such alone", len(d.Choices()), m.system, m.rec.Name)}
+			Reason: fmt.Sprintf("%s of %s may be the %s meant, none surely, and this flow leaves such alone", people1(len(d.Choices())), m.system, m.rec.Name)}
 	}
 	return found, m.ask(key, d, owners, candidates)
 }
@@ -211,8 +211,15 @@ func (m *matching) ask(key string, d people.Decision, owners map[string]string, 
 	}
 	o.Choices = append(o.Choices, last, question.Choice{Value: question.Skip, Text: "end this delivery without doing anything"})
 	return hold("match", fmt.Sprintf("%s: who is meant in %s", m.Flow.Name, m.system),
-		"%d people of %s may be the %s meant, none surely (%s); say which, or that it is none of them",
-		len(d.Choices()), m.system, m.rec.Name, strings.Join(d.Why, "; ")).asks(key, o)
+		"%s of %s may be the %s meant, none surely (%s); say which, or that it is none of them",
+		people1(len(d.Choices())), m.system, m.rec.Name, strings.Join(d.Why, "; ")).asks(key, o)
+}
+
+func people1(n int) string {
+	if n == 1 {
+		return "one person"
+	}
+	return fmt.Sprintf("%d people", n)
 }
 
 // firm are the blocking keys that are claimed while a new person is made: her

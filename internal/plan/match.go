@@ -209,10 +209,14 @@ func (m *matching) ask(key string, d people.Decision, owners map[string]string, 
 	if m.want.Find.None != flow.Create {
 		last.Text = "it is none of them"
 	}
+	why := d.Why
+	if len(why) == 0 {
+		why = []string{"she is linked to another person already"}
+	}
 	o.Choices = append(o.Choices, last, question.Choice{Value: question.Skip, Text: "end this delivery without doing anything"})
 	return hold("match", fmt.Sprintf("%s: who is meant in %s", m.Flow.Name, m.system),
 		"%s of %s may be the %s meant, none surely (%s); say which, or that it is none of them",
-		people1(len(d.Choices())), m.system, m.rec.Name, strings.Join(d.Why, "; ")).asks(key, o)
+		people1(len(d.Choices())), m.system, m.rec.Name, strings.Join(why, "; ")).asks(key, o)
 }
 
 func people1(n int) string {

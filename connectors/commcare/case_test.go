@@ -138,6 +138,8 @@ func TestCasesAreFoundByEveryCriterionExactly(t *testing.T) {
 	}{
 		{"made before", connector.Query{Made: "c2", By: []map[string]any{{"id": "c1"}}}, "c2"},
 		{"linked", connector.Query{Made: "gone", Linked: "c1"}, "c1"},
+		{"the flow's id before the link", connector.Query{Linked: "c1", By: []map[string]any{{"id": "c2"}}}, "c2"},
+		{"the link where the flow's id is nobody", connector.Query{Linked: "c1", By: []map[string]any{{"id": "gone"}}}, "c1"},
 		{"id", by(map[string]any{"id": "c1"}), "c1"},
 		{"id of another type", by(map[string]any{"id": "c1", "case_type": "household"}), ""},
 		{"external id", by(map[string]any{"external_id": "uuid-1"}), "c1"},

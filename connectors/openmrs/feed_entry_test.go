@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kiungo-health/kiungo/internal/call"
 	"github.com/kiungo-health/kiungo/internal/simulate"
@@ -232,6 +233,9 @@ func TestAnObservationEntryNamesItsPatient(t *testing.T) {
 	// The encounter comes along: a corrected observation is announced here alone.
 	if doc := contentOf(t, got[1]); got[1].Kind != "encounter" || got[1].Doc != "encounter/"+visitOf(1) || got[1].Withdrawn || doc.Subject["id"] != jane || doc.Entry["action"] != "" {
 		t.Errorf("%s", got[1].Content)
+	}
+	if want := time.Date(2024, 6, 3, 6, 20, 0, 0, time.UTC); !got[1].Event.Equal(want) || got[0].Event.Equal(want) {
+		t.Errorf("the encounter happened at %s, want its own time; the observation at %s, want when it was written", got[1].Event, got[0].Event)
 	}
 	r.void("/encounter/" + visitOf(1))
 	for _, stream := range []string{"observation", "encounter"} {

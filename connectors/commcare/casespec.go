@@ -11,7 +11,7 @@ var indexFields = []connector.FieldSpec{
 var caseSpec = &connector.KindSpec{
 	Name:   "Case",
 	About:  "A case of a project space, by case API v2. CommCare chooses the ids of new cases, so that a case is made under its external_id; a case made without one gets an external_id of ours.",
-	Person: true, ServerChooses: true,
+	Person: true, ServerChooses: true, IDName: "case_id",
 	Finds: []connector.FieldSpec{
 		{Name: "id", Type: connector.Text, About: "Its case_id."},
 		{Name: "external_id", Type: connector.Text, About: "Its external_id, exactly; several with one external_id are a question."},

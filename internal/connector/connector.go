@@ -265,6 +265,9 @@ type KindSpec struct {
 	// ServerChooses: the system chooses the id of a new record, whatever id we
 	// derive for it; the output "id" of the call that makes it tells.
 	ServerChooses bool
+	// IDName is a further name under which flows know the id, besides uuid:
+	// ${record.case_id}.
+	IDName string
 	// ByDefault says in words how the record is found when a flow has no find.
 	ByDefault string
 	// Gives are the fields that ${record.x} may use, besides Fields.

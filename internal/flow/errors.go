@@ -65,7 +65,7 @@ func Cause(err error) (cause, kind string) {
 
 // looksLikeCode tells codes of code lists from what a person may have typed:
 // only those are shown in reasons, which are not sealed.
-var looksLikeCode = regexp.MustCompile(`^([a-z0-9][a-z0-9_.:-]{0,39}|[A-Z]{1,3})$`)
+var looksLikeCode = regexp.MustCompile(`^([a-z0-9][a-z0-9_.:-]{0,39}|[A-Z]{1,3}|[A-Za-z]{2,12}:[0-9][0-9A-Za-z.-]{0,20})$`)
 
 // Unmapped is a code without a row in its table. One answer serves all and goes
 // into the table.

@@ -196,7 +196,7 @@ func (p *planner) record(ctx context.Context, rec *flow.Record) error {
 	}
 	p.calls = append(p.calls, calls...)
 	p.plan.Records = append(p.plan.Records, r)
-	p.Run.Set(rec, result(r, found, kind.Spec().OpenUnder))
+	p.Run.Set(rec, result(r, found, kind.Spec()))
 	return nil
 }
 
@@ -233,7 +233,7 @@ func (p *planner) callsOf(ctx context.Context, r *Record, kind connector.Kind, t
 }
 
 // result is what later records of the flow see of this one.
-func result(r Record, found connector.Found, openUnder string) *flow.Result {
+func result(r Record, found connector.Found, spec *connector.KindSpec) *flow.Result {
 	ref := record.Ref{Record: r.Name, Kind: r.Kind, ID: r.ID, New: !r.Exists}
 	if r.Later != nil {
 		ref.Later = *r.Later
@@ -241,15 +241,18 @@ func result(r Record, found connector.Found, openUnder string) *flow.Result {
 	if r.ID == "" && r.Later == nil {
 		return nil // looked up, and not there
 	}
-	fields := flattened(nested(union(found.Fields, r.Write)), openUnder)
+	fields := flattened(nested(union(found.Fields, r.Write)), spec.OpenUnder)
 	if r.ID != "" {
 		fields["uuid"] = r.ID
 	} else {
 		fields["uuid"] = *r.Later
 	}
+	if spec.IDName != "" {
+		fields[spec.IDName] = fields["uuid"]
+	}
 	out := &flow.Result{Ref: ref, Fields: fields}
 	if r.Exists {
-		out.Found = flattened(nested(found.Fields), openUnder)
+		out.Found = flattened(nested(found.Fields), spec.OpenUnder)
 	}
 	return out
 }

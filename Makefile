@@ -2,7 +2,7 @@
 GO ?= go
 BIN := bin/kiungo
 
-.PHONY: demo test build lint links unit postgres scenarios bench docs clean
+.PHONY: demo test build lint links unit postgres scenarios pingpong bench docs clean
 
 ## demo: simulators, ledger, engine and live traffic; make demo ARGS=--exit ends by itself
 demo: build
@@ -33,6 +33,10 @@ postgres:
 scenarios: build
 	$(BIN) check
 	$(BIN) test
+
+## pingpong: both sides changed at random for 10,000 steps (make test has 1,000)
+pingpong:
+	$(GO) test ./internal/invariants -run PingPong -timeout 10m -args -pingpong.steps=10000
 
 bench: build
 	$(BIN) bench $(ARGS)

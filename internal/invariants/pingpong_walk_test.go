@@ -277,8 +277,14 @@ func (w *walk) poll(system, stream string) {
 	w.note(-1, "%s/%s is polled: %v", system, stream, err)
 }
 
-// repeatEntry has the newest entry of the feed appear once more.
+// repeatEntry has the newest entry of the feed appear once more, or change
+// places with the one before it.
 func (w *walk) repeatEntry() {
+	if w.rng.IntN(2) == 0 {
+		w.must(w.openmrs.Seed([]byte(`{"feeds":[{"category":"patient","swapLast":true}]}`)))
+		w.note(-1, "the two newest entries of the feed change places")
+		return
+	}
 	w.must(w.openmrs.Seed([]byte(`{"feeds":[{"category":"patient","repeatLast":true}]}`)))
 	w.note(-1, "the newest entry of the feed is repeated")
 }

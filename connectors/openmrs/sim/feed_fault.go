@@ -22,6 +22,9 @@ type feedSeed struct {
 	HidePage int `json:"hidePage"`
 	// RepeatLast writes the newest entry once more, with the same id.
 	RepeatLast bool `json:"repeatLast"`
+	// SwapLast has the two newest entries change places: one was committed later
+	// than the number that it had drawn.
+	SwapLast bool `json:"swapLast"`
 	// Entries are added as they are given.
 	Entries []struct {
 		Title    string   `json:"title"`
@@ -51,6 +54,9 @@ func (s *Server) changeFeed(in feedSeed) error {
 	list = slices.Clone(list[min(len(list), in.DropOldest):])
 	if in.RepeatLast && len(list) > 0 {
 		list = append(list, list[len(list)-1])
+	}
+	if n := len(list); in.SwapLast && n > 1 {
+		list[n-1], list[n-2] = list[n-2], list[n-1]
 	}
 	f.entries[key] = list
 	if in.HidePage > 0 {

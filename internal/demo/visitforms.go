@@ -40,15 +40,17 @@ func (v *visits) end(ctx context.Context, w *World) error {
 	if err := w.settle(ctx, time.Now().Add(time.Minute)); err != nil {
 		return err
 	}
-	if v.id == "i01" {
+	// Each of them: one alone may meet a fault, and wait for a person.
+	for v.id == "i01" {
 		ended, err := v.referralEnded(w, v.gen.Next())
 		if err != nil {
 			return err
 		}
-		if ended != nil {
-			if err := v.submit(w, ended); err != nil {
-				return err
-			}
+		if ended == nil {
+			break
+		}
+		if err := v.submit(w, ended); err != nil {
+			return err
 		}
 	}
 	if err := v.visitTheirs(w); err != nil {

@@ -1,6 +1,7 @@
 package dhis2
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -141,7 +142,7 @@ func (s *System) dataSetLines(ctx context.Context, do call.Doer, ds *DataSet) ([
 		for _, o := range combo.ordered() {
 			l := e.line()
 			l.Combo = o.ID
-			title := orElse(e.Code, e.title())
+			title := cmp.Or(e.Code, e.title())
 			if !combo.isDefault() {
 				l.Name += ": " + o.Name
 				title += " " + o.Name
@@ -160,7 +161,7 @@ func programLines(p *Program) []Line {
 		for i := range st.Elements {
 			l := st.Elements[i].Element.line()
 			l.Stage, l.Zero = st.ID, "counts"
-			l.Column = names.of(orElse(st.Elements[i].Element.Code, st.Elements[i].Element.title()))
+			l.Column = names.of(cmp.Or(st.Elements[i].Element.Code, st.Elements[i].Element.title()))
 			out = append(out, l)
 		}
 	}

@@ -1,6 +1,7 @@
 package dhis2
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -37,7 +38,7 @@ func (s *System) Browse(ctx context.Context, do call.Doer, resource, words strin
 func described(resource string, list []Entry) []connector.Metadata {
 	out := make([]connector.Metadata, len(list))
 	for i, e := range list {
-		out[i] = connector.Metadata{Resource: resource, ID: e.ID, Code: e.Code, Name: e.Name, About: orElse(e.PeriodType, orElse(e.ValueType, e.Path))}
+		out[i] = connector.Metadata{Resource: resource, ID: e.ID, Code: e.Code, Name: e.Name, About: cmp.Or(e.PeriodType, cmp.Or(e.ValueType, e.Path))}
 	}
 	return out
 }
@@ -104,5 +105,5 @@ func listed(list []connector.Metadata) string {
 	if more := len(list) - len(out); more > 0 {
 		out = append(out, fmt.Sprintf("%d more", more))
 	}
-	return orElse(strings.Join(out, ", "), "none")
+	return cmp.Or(strings.Join(out, ", "), "none")
 }

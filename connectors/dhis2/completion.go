@@ -1,6 +1,7 @@
 package dhis2
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -216,7 +217,7 @@ func (k *completionKind) unregister(ctx context.Context, do call.Doer, p place) 
 	if err != nil {
 		return r, err
 	}
-	combo, err := k.meta.combo(ctx, do, orElse(ds.Combo.ID, defaultCombo))
+	combo, err := k.meta.combo(ctx, do, cmp.Or(ds.Combo.ID, defaultCombo))
 	if err != nil {
 		return r, err
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/kiungo-health/kiungo/connectors/dhis2/sim"
+	"github.com/kiungo-health/kiungo/internal/call"
 	"github.com/kiungo-health/kiungo/internal/connector"
 	"github.com/kiungo-health/kiungo/internal/simulate"
 )
@@ -66,8 +67,8 @@ type System struct {
 	kinds    map[string]connector.Kind
 
 	mu   sync.Mutex
-	skew time.Duration // server's clock minus ours
-	user string        // our user name there, once it is known
+	skew call.Skew // of the server's clock
+	user string    // our user name there, once it is known
 	now  func() time.Time
 }
 

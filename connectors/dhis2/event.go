@@ -1,6 +1,7 @@
 package dhis2
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -118,7 +119,7 @@ var scalars = []string{"program", "programStage", "orgUnit", "at", "status", "at
 // nothing is there.
 func (w *wireEvent) fields(wants ...record.Fields) record.Fields {
 	f := record.Fields{"uid": w.Event, "program": w.Program, "programStage": w.Stage, "orgUnit": w.Unit, "at": cut(w.Occurred),
-		"status": orElse(strings.Replace(w.Status, "VISITED", "ACTIVE", 1), "ACTIVE"), "attributeOptionCombo": w.Attribute, "coordinates": point(w.Geometry)}
+		"status": cmp.Or(strings.Replace(w.Status, "VISITED", "ACTIVE", 1), "ACTIVE"), "attributeOptionCombo": w.Attribute, "coordinates": point(w.Geometry)}
 	for _, want := range wants {
 		for path := range want {
 			if strings.HasPrefix(path, "dataValues/") {

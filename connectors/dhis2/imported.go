@@ -1,6 +1,7 @@
 package dhis2
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -141,7 +142,7 @@ func (s *summary) verdict(r call.Request) call.Verdict {
 		if code == "" {
 			code = codeOf(c.Value)
 		}
-		one := ruleOf(code).verdict(orElse(code, "no code"), c.field(rows))
+		one := ruleOf(code).verdict(cmp.Or(code, "no code"), c.field(rows))
 		texts = append(texts, c.where(rows)+one.Reason)
 		switch {
 		case i == 0:
@@ -225,7 +226,7 @@ func uncompleted(status int, body []byte) call.Verdict {
 	if status == http.StatusNotFound {
 		return call.Verdict{Class: call.Done} // not registered
 	}
-	return ruleOf(code).verdict(orElse(code, "no code"), "")
+	return ruleOf(code).verdict(cmp.Or(code, "no code"), "")
 }
 
 // report is what the tracker importer gives.
@@ -287,7 +288,7 @@ func (rep *report) refused(r call.Request) call.Verdict {
 		if removal && ru.until == gone && e.Code != "E1030" {
 			continue // what was to be deleted is not there
 		}
-		one := ru.verdict(orElse(e.Code, "no code"), "")
+		one := ru.verdict(cmp.Or(e.Code, "no code"), "")
 		if de := e.element(elements); de != "" {
 			one.Field = "dataValues/" + de
 			one.Reason = de + ": " + one.Reason
@@ -341,11 +342,4 @@ func (e trouble) element(sent []string) string {
 		}
 	}
 	return ""
-}
-
-func orElse(a, b string) string {
-	if a == "" {
-		return b
-	}
-	return a
 }

@@ -1,6 +1,7 @@
 package dhis2
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -111,7 +112,7 @@ func (s *System) liveServer(ctx context.Context, do call.Doer, f *findings, uses
 	case said.Minor > 43:
 		f.warn("DHIS2 %s is newer than 2.43, the last that this connector knows", said)
 	}
-	if _, err := period.ParseCalendar(orElse(info.Calendar, "iso8601")); err != nil {
+	if _, err := period.ParseCalendar(cmp.Or(info.Calendar, "iso8601")); err != nil {
 		f.bad("%v", err)
 	}
 	me, err := s.meta.me(ctx, do)
@@ -301,5 +302,5 @@ func (e *DataElement) takes(t connector.Type) string {
 	if fits {
 		return ""
 	}
-	return orElse(typeRules[e.ValueType].takes, "another type")
+	return cmp.Or(typeRules[e.ValueType].takes, "another type")
 }

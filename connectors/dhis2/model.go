@@ -1,6 +1,7 @@
 package dhis2
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -19,7 +20,7 @@ type Named struct {
 }
 
 // title is how a person knows it: its name, else its code, else its identifier.
-func (n Named) title() string { return orElse(n.Name, orElse(n.Code, n.ID)) }
+func (n Named) title() string { return cmp.Or(n.Name, cmp.Or(n.Code, n.ID)) }
 
 // is tells whether a flow's word means it: its UID, or its code.
 func (n Named) is(ref string) bool { return ref != "" && (n.ID == ref || n.Code == ref) }
@@ -400,7 +401,7 @@ func (s *System) calendar(ctx context.Context, do call.Doer) (period.Calendar, e
 	if err != nil {
 		return 0, err
 	}
-	cal, err := period.ParseCalendar(orElse(in.Calendar, "iso8601"))
+	cal, err := period.ParseCalendar(cmp.Or(in.Calendar, "iso8601"))
 	if err != nil {
 		return 0, s.refused("read version and calendar", "%v", err)
 	}

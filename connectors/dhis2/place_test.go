@@ -1,6 +1,7 @@
 package dhis2
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -145,7 +146,7 @@ func TestAPlaceForDataIsNeverRemoved(t *testing.T) {
 			if _, err := k.Calls(t.Context(), nobody{}, connector.Change{ID: bad, Found: &connector.Found{Exists: true}}); call.ClassOf(err) != call.Refusal {
 				t.Errorf("%s %q: %v", kind, bad, err)
 			}
-			if _, err := k.Find(t.Context(), nobody{}, connector.Query{Made: orElse(bad, "x")}); call.ClassOf(err) != call.Refusal {
+			if _, err := k.Find(t.Context(), nobody{}, connector.Query{Made: cmp.Or(bad, "x")}); call.ClassOf(err) != call.Refusal {
 				t.Errorf("find %s %q: %v", kind, bad, err)
 			}
 		}

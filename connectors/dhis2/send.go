@@ -72,31 +72,13 @@ func (s *System) Send(ctx context.Context, r call.Request) (call.Answer, error) 
 			a.Header[k] = v
 		}
 	}
-	s.setClock(a)
+	s.skew.Learn(a)
 	return a, nil
-}
-
-// setClock learns how far the server's clock is from ours: whether a period is
-// over is told by the server's. Differences below two seconds are the network.
-func (s *System) setClock(a call.Answer) {
-	at, err := http.ParseTime(a.Header["Date"])
-	if err != nil {
-		return
-	}
-	skew := at.Sub(a.At.Truncate(time.Second))
-	if skew.Abs() < 2*time.Second {
-		skew = 0
-	}
-	s.mu.Lock()
-	s.skew = skew
-	s.mu.Unlock()
 }
 
 // serverNow is the server's time as far as we know it.
 func (s *System) serverNow() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.now().Add(s.skew)
+	return s.now().Add(s.skew.By())
 }
 
 // Probe is the cheapest request there is; it is answered "pong".

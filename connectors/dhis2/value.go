@@ -1,6 +1,7 @@
 package dhis2
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -163,7 +164,7 @@ func (s *System) valueOf(e *DataElement, v any, codes []string, cal period.Calen
 		return choices(e, many, codes)
 	}
 	t, ok := text(v)
-	takes := orElse(typeRules[e.ValueType].takes, "a value")
+	takes := cmp.Or(typeRules[e.ValueType].takes, "a value")
 	if !ok {
 		return nil, takes
 	}
@@ -211,7 +212,7 @@ func (s *System) valueOf(e *DataElement, v any, codes []string, cal period.Calen
 // choices writes a list of choices.
 func choices(e *DataElement, many []any, codes []string) (any, string) {
 	if e.ValueType != "MULTI_TEXT" {
-		return nil, orElse(typeRules[e.ValueType].takes, "a value") + ", not a list"
+		return nil, cmp.Or(typeRules[e.ValueType].takes, "a value") + ", not a list"
 	}
 	var out []string
 	for _, one := range many {

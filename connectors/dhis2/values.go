@@ -1,6 +1,7 @@
 package dhis2
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -168,7 +169,7 @@ func decodeValues(a call.Answer, attribute string) (map[string]wireValue, error)
 	}
 	out := map[string]wireValue{}
 	for _, v := range set.Values {
-		if at := orElse(v.Attribute, set.Attribute); at != "" && at != attribute || v.Deleted {
+		if at := cmp.Or(v.Attribute, set.Attribute); at != "" && at != attribute || v.Deleted {
 			continue
 		}
 		row := v.wireValue

@@ -12,10 +12,10 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/kiungo-health/kiungo/connectors/openmrs/sim"
+	"github.com/kiungo-health/kiungo/internal/call"
 	"github.com/kiungo-health/kiungo/internal/connector"
 	"github.com/kiungo-health/kiungo/internal/simulate"
 )
@@ -70,8 +70,7 @@ type System struct {
 	swept     sweepMemory
 	kinds     map[string]connector.Kind
 
-	mu   sync.Mutex
-	skew time.Duration // server's clock minus ours
+	skew call.Skew // of the server's clock
 	now  func() time.Time
 }
 

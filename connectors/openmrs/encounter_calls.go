@@ -1,6 +1,7 @@
 package openmrs
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -60,7 +61,7 @@ func (k *encounterKind) create(ctx context.Context, do call.Doer, c connector.Ch
 		b.set("location", location)
 	}
 	if v := c.Write["provider"]; !record.Empty(v) {
-		b.set("encounterProviders", []any{map[string]any{"provider": v, "encounterRole": orElse(c.Write.Text("role"), unknownRole)}})
+		b.set("encounterProviders", []any{map[string]any{"provider": v, "encounterRole": cmp.Or(c.Write.Text("role"), unknownRole)}})
 	}
 	nodes := treeOf(c.Write, "")
 	var obs []any
@@ -187,8 +188,8 @@ func (k *encounterKind) updateProvider(p *planner) {
 	name := p.name("provider")
 	b := newBody()
 	b.set("provider", merged("provider"))
-	b.set("encounterRole", orElse(fieldText(merged("role")), unknownRole))
-	want := settled(record.Fields{"provider": merged("provider"), "role": orElse(fieldText(merged("role")), unknownRole)})
+	b.set("encounterRole", cmp.Or(fieldText(merged("role")), unknownRole))
+	want := settled(record.Fields{"provider": merged("provider"), "role": cmp.Or(fieldText(merged("role")), unknownRole)})
 	check := k.check(p.c.ID, want, record.Fields{"provider": "", "role": ""})
 	check.As, check.Key = "provider added", row
 	p.add(call.Call{Name: name, About: "name the provider of the encounter", Request: b.post(under), Outputs: map[string]string{"uuid": "/uuid"},

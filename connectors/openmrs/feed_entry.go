@@ -1,6 +1,7 @@
 package openmrs
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/url"
 	"slices"
@@ -121,7 +122,7 @@ type found struct {
 
 // message makes an entry's message. It never fails.
 func (s *System) entryMessage(stream feedStream, e *atomEntry, page int, t target, why string, f found) connector.Incoming {
-	m := connector.Incoming{Kind: t.kind, Doc: t.kind + "/" + t.uuid, Version: e.id, Event: e.updated, Problem: orElse(e.problem, why)}
+	m := connector.Incoming{Kind: t.kind, Doc: t.kind + "/" + t.uuid, Version: e.id, Event: e.updated, Problem: cmp.Or(e.problem, why)}
 	if t.kind == "" {
 		m.Kind = stream.kind()
 	}

@@ -1,6 +1,7 @@
 package openmrs
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -57,7 +58,7 @@ func (f feedStream) kind() string { return feedNames[f.name] }
 var categoryName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 func openFeeds(c connector.Config) (feedConfig, error) {
-	f := feedConfig{path: orElse(c.Values["feed_path"], defaultPath)}
+	f := feedConfig{path: cmp.Or(c.Values["feed_path"], defaultPath)}
 	bad := func(option, format string, args ...any) (feedConfig, error) {
 		return feedConfig{}, fmt.Errorf("system %s: option %s %s", c.Name, option, fmt.Sprintf(format, args...))
 	}
@@ -85,13 +86,13 @@ func openFeeds(c connector.Config) (feedConfig, error) {
 		least            time.Duration
 		into             *time.Duration
 	}{{"feed_every", "30s", time.Second, &f.every}, {"feed_quiet", "168h", 0, &f.quiet}, {"sweep_every", "24h", 0, &f.sweepEvery}, {"sweep_pause", "10s", time.Second, &f.sweepPause}} {
-		v, err := time.ParseDuration(orElse(c.Values[d.option], d.standard))
+		v, err := time.ParseDuration(cmp.Or(c.Values[d.option], d.standard))
 		if err != nil || v < d.least {
 			return bad(d.option, "must be a duration of at least %s, such as %s", d.least, d.standard)
 		}
 		*d.into = v
 	}
-	switch orElse(c.Values["feed_from"], "now") {
+	switch cmp.Or(c.Values["feed_from"], "now") {
 	case "now":
 	case "start":
 		f.fromStart = true

@@ -1,6 +1,7 @@
 package openmrs
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -110,12 +111,12 @@ func (s *System) readWhose(ctx context.Context, do call.Doer, t target) (found, 
 	if err := json.Unmarshal(a.Body, &w); err != nil || w.UUID == "" {
 		return found{problem: "what OpenMRS answered about the " + t.kind + " cannot be read"}, nil
 	}
-	f := found{subject: orElse(w.Patient.UUID, w.Person.UUID), encounter: w.Encounter.UUID, without: w.Encounter.Voided, voided: w.Voided || w.Encounter.Voided}
+	f := found{subject: cmp.Or(w.Patient.UUID, w.Person.UUID), encounter: w.Encounter.UUID, without: w.Encounter.Voided, voided: w.Voided || w.Encounter.Voided}
 	if t.kind == kindPatient {
 		f.subject = t.uuid
 		f.merged = w.Voided && w.Audit != nil && mergedReason.MatchString(w.Audit.VoidReason)
 	}
-	if at, err := parseMoment(orElse(w.At, w.Encounter.At), s.zone); err == nil {
+	if at, err := parseMoment(cmp.Or(w.At, w.Encounter.At), s.zone); err == nil {
 		f.at = at
 	}
 	if f.subject == "" {

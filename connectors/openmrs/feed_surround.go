@@ -1,6 +1,7 @@
 package openmrs
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -110,7 +111,7 @@ func (s *System) showPatient(ctx context.Context, do call.Doer, id string) (map[
 			if id.Preferred && !id.Voided && id.Type != nil {
 				out["identifier"] = id.Identifier
 				below, _ := out["identifiers"].(map[string]any)
-				below[orElse(id.Type.Name, id.Type.UUID)] = id.Identifier
+				below[cmp.Or(id.Type.Name, id.Type.UUID)] = id.Identifier
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package openmrs
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -91,7 +92,7 @@ func (k *patientKind) searches(ctx context.Context, do call.Doer, wanted persons
 			return nil, err
 		}
 		searchable := slices.ContainsFunc(types, func(t attributeType) bool {
-			return t.Searchable && !t.Retired && k.clues.isPhone(orElse(t.Name, t.Display))
+			return t.Searchable && !t.Retired && k.clues.isPhone(cmp.Or(t.Name, t.Display))
 		})
 		for _, phone := range wanted.Phones {
 			for _, spelling := range spellings(phone) {

@@ -1,6 +1,7 @@
 package openmrs
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
@@ -25,7 +26,7 @@ func ids(list []connector.Found) string {
 	var out []string
 	for _, f := range list {
 		name := map[string]string{jane: "jane", john: "john"}[f.ID]
-		out = append(out, orElse(name, f.ID)+" by "+f.How)
+		out = append(out, cmp.Or(name, f.ID)+" by "+f.How)
 	}
 	return strings.Join(out, ", ")
 }

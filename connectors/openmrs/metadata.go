@@ -1,6 +1,7 @@
 package openmrs
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -273,7 +274,7 @@ func pick[T any](all []T, ref string, name func(T) named) (T, error) {
 		if n.UUID == ref {
 			return t, nil
 		}
-		if !n.Retired && orElse(n.Name, n.Display) == ref {
+		if !n.Retired && cmp.Or(n.Name, n.Display) == ref {
 			found = append(found, t)
 		}
 	}
@@ -308,7 +309,7 @@ func (m *metadata) locationUUID(ctx context.Context, do call.Doer, ref string) (
 		if err != nil {
 			return "", err
 		}
-		if l.UUID != ref && orElse(l.Name, l.Display) != ref {
+		if l.UUID != ref && cmp.Or(l.Name, l.Display) != ref {
 			return "", errUnknown
 		}
 		return l.UUID, nil

@@ -1,14 +1,16 @@
 package openmrs
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"github.com/kiungo-health/kiungo/internal/call"
-	"github.com/kiungo-health/kiungo/internal/record"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/kiungo-health/kiungo/internal/call"
+	"github.com/kiungo-health/kiungo/internal/record"
 )
 
 // obsOf checks the wanted rows of a list of observations and makes them canonical.
@@ -108,7 +110,7 @@ func (s *System) obsValue(ctx context.Context, do call.Doer, c *canoner, con *co
 		return nil, false, nil
 	}
 	if u, _ := text(units); u != "" && !strings.EqualFold(u, strings.TrimSpace(con.Units)) {
-		return bad("units", "is in %s, but the concept is in %s: convert it in the flow", u, orElse(con.Units, "no unit"))
+		return bad("units", "is in %s, but the concept is in %s: convert it in the flow", u, cmp.Or(con.Units, "no unit"))
 	}
 	switch con.Datatype.UUID {
 	case typeNumeric:

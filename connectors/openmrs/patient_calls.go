@@ -1,6 +1,7 @@
 package openmrs
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -222,7 +223,7 @@ func (k *patientKind) createIdentifiers(ctx context.Context, do call.Doer, p *pl
 		case a.Required != b.Required:
 			return 1
 		}
-		return strings.Compare(orElse(a.Name, a.Display), orElse(b.Name, b.Display))
+		return strings.Compare(cmp.Or(a.Name, a.Display), cmp.Or(b.Name, b.Display))
 	})
 	location, err := k.defaultLocation(ctx, do)
 	if err != nil {
@@ -230,7 +231,7 @@ func (k *patientKind) createIdentifiers(ctx context.Context, do call.Doer, p *pl
 	}
 	var list []any
 	for _, t := range types {
-		v := p.c.Write["identifiers/"+orElse(t.Name, t.Display)]
+		v := p.c.Write["identifiers/"+cmp.Or(t.Name, t.Display)]
 		if record.Empty(v) {
 			if !t.Required || t.Retired {
 				continue
@@ -256,19 +257,19 @@ func (k *patientKind) createIdentifiers(ctx context.Context, do call.Doer, p *pl
 // draw plans the call that takes an identifier from the server's generator.
 // Sent twice it only uses up another number, which does no harm.
 func (k *patientKind) draw(ctx context.Context, do call.Doer, p *planner, t identifierType) (any, error) {
-	name := p.name("draw-" + slug(orElse(t.Name, t.Display)))
+	name := p.name("draw-" + slug(cmp.Or(t.Name, t.Display)))
 	if v := p.c.Reserved[name+".identifier"]; v != "" {
 		return v, nil
 	}
 	source, err := k.meta.identifierSource(ctx, do, t.UUID)
 	if unknown(err) {
-		return nil, k.refused("create patient", "the identifier type %q is required, is not given, and this server does not generate it", orElse(t.Name, t.Display))
+		return nil, k.refused("create patient", "the identifier type %q is required, is not given, and this server does not generate it", cmp.Or(t.Name, t.Display))
 	}
 	if err != nil {
 		return nil, err
 	}
 	p.add(call.Call{
-		Name: name, About: "draw an identifier of type " + orElse(t.Name, t.Display),
+		Name: name, About: "draw an identifier of type " + cmp.Or(t.Name, t.Display),
 		Request: call.Request{Method: "POST", Path: "/idgen/identifiersource/" + seg(source) + "/identifier", Body: []byte("{}")},
 		Outputs: map[string]string{"identifier": "/identifier"},
 		Repeat:  call.Safe, Reversal: call.Leftover,

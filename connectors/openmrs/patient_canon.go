@@ -1,6 +1,7 @@
 package openmrs
 
 import (
+	"cmp"
 	"context"
 	"regexp"
 	"strings"
@@ -179,7 +180,7 @@ func (k *patientKind) identifiers(ctx context.Context, do call.Doer, c *canoner,
 		if err != nil {
 			return err
 		}
-		path := "identifiers/" + orElse(t.Name, t.Display)
+		path := "identifiers/" + cmp.Or(t.Name, t.Display)
 		if c.plain(path, v) {
 			continue
 		}
@@ -237,7 +238,7 @@ func (k *patientKind) attributes(ctx context.Context, do call.Doer, c *canoner, 
 		if err != nil {
 			return err
 		}
-		if err := k.attribute(ctx, do, c, "attributes/"+orElse(t.Name, t.Display), t.Format, v); err != nil {
+		if err := k.attribute(ctx, do, c, "attributes/"+cmp.Or(t.Name, t.Display), t.Format, v); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package openmrs
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -139,7 +140,7 @@ func (k *patientKind) byIdentifier(ctx context.Context, do call.Doer, ids map[st
 			return nil, err
 		}
 		want[t.UUID], kinds[t.UUID] = value, t
-		how += " " + orElse(t.Name, t.Display)
+		how += " " + cmp.Or(t.Name, t.Display)
 		if search == "" {
 			search = value
 		}

@@ -1,6 +1,7 @@
 package openmrs
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -60,8 +61,8 @@ func (k *patientKind) updateIdentifiers(ctx context.Context, do call.Doer, p *pl
 			old["location"] = location
 		}
 		k.row(p, rowChange{
-			part: "identifier", path: path, name: "identifier-" + slug(orElse(t.Name, t.Display)), value: v, property: "identifier",
-			about: "identifier of type " + orElse(t.Name, t.Display),
+			part: "identifier", path: path, name: "identifier-" + slug(cmp.Or(t.Name, t.Display)), value: v, property: "identifier",
+			about: "identifier of type " + cmp.Or(t.Name, t.Display),
 			under: "/patient/" + seg(p.c.ID) + "/identifier", fixed: map[string]any{"identifierType": t.UUID}, old: old,
 		})
 	}
@@ -100,8 +101,8 @@ func (k *patientKind) updateAttributes(ctx context.Context, do call.Doer, p *pla
 			return err
 		}
 		k.row(p, rowChange{
-			part: "attribute", path: path, name: "attribute-" + slug(orElse(t.Name, t.Display)), value: p.c.Write[path], property: "value",
-			about: "attribute " + orElse(t.Name, t.Display),
+			part: "attribute", path: path, name: "attribute-" + slug(cmp.Or(t.Name, t.Display)), value: p.c.Write[path], property: "value",
+			about: "attribute " + cmp.Or(t.Name, t.Display),
 			under: "/person/" + seg(p.c.ID) + "/attribute", fixed: map[string]any{"attributeType": t.UUID},
 			old: map[string]any{"attributeType": t.UUID, "value": p.c.Found.Fields[path]},
 		})

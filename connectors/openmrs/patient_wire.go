@@ -1,6 +1,7 @@
 package openmrs
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -43,7 +44,7 @@ func (a *audit) changed(zone *time.Location) time.Time {
 	if a == nil {
 		return time.Time{}
 	}
-	t, err := parseMoment(orElse(a.DateChanged, a.DateCreated), zone)
+	t, err := parseMoment(cmp.Or(a.DateChanged, a.DateCreated), zone)
 	if err != nil {
 		return time.Time{}
 	}
@@ -211,7 +212,7 @@ func (s *System) patientFields(w *wirePatient, wants ...record.Fields) (record.F
 		if a.Voided || a.Type == nil {
 			continue
 		}
-		path := "attributes/" + orElse(a.Type.Name, a.Type.UUID)
+		path := "attributes/" + cmp.Or(a.Type.Name, a.Type.UUID)
 		f[path], rows[path] = attributeValue(a.Value), a.UUID
 	}
 	empty(f, wants, "attributes/")
@@ -228,7 +229,7 @@ func identifierFields(w *wirePatient, f record.Fields, rows map[string]string, w
 		if id.Voided || id.Type == nil {
 			continue
 		}
-		path := "identifiers/" + orElse(id.Type.Name, id.Type.UUID)
+		path := "identifiers/" + cmp.Or(id.Type.Name, id.Type.UUID)
 		wanted, asked := asked(path, wants)
 		fits := asked && id.Type.same(wanted, id.Identifier)
 		if _, there := f[path]; there && (settled[path] || !fits) {

@@ -1,6 +1,7 @@
 package openmrs
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"regexp"
@@ -150,7 +151,7 @@ func explain(a call.Answer) why {
 		return w
 	}
 	if m := parameter.FindStringSubmatch(e.text); m != nil {
-		w.reason = "the report asks for a parameter that the flow does not give: " + orElse(m[1], m[2])
+		w.reason = "the report asks for a parameter that the flow does not give: " + cmp.Or(m[1], m[2])
 		return w
 	}
 	for _, k := range known {
@@ -182,10 +183,10 @@ func explain(a call.Answer) why {
 	}
 	if m := failedToVal.FindStringSubmatch(e.text); m != nil {
 		w.field = fieldName(m[1])
-		w.reason = "OpenMRS does not accept " + orElse(w.field, m[1])
+		w.reason = "OpenMRS does not accept " + cmp.Or(w.field, m[1])
 		for _, text := range validation {
 			if strings.Contains(e.text, text.says) {
-				w.reason = orElse(w.field, m[1]) + " " + text.ours
+				w.reason = cmp.Or(w.field, m[1]) + " " + text.ours
 				w.early = strings.HasPrefix(text.says, "should be before the current")
 			}
 		}
@@ -216,7 +217,7 @@ var validation = []struct{ says, ours string }{
 func fieldErrors(e serverSays) string {
 	var parts []string
 	for field, list := range e.fields {
-		name := orElse(fieldName(field), "a field")
+		name := cmp.Or(fieldName(field), "a field")
 		for _, m := range list {
 			text, ok := codes[m.Code]
 			if !ok {
@@ -265,11 +266,4 @@ func fieldName(theirs string) string {
 		return theirs
 	}
 	return ""
-}
-
-func orElse(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }

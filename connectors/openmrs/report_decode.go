@@ -3,6 +3,7 @@ package openmrs
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/csv"
 	"encoding/json"
@@ -234,7 +235,7 @@ func (d *reportReader) reportData() error {
 		case "definition":
 			var def definition
 			err := d.decode(&def)
-			d.p.name = orElse(def.Name, def.Display)
+			d.p.name = cmp.Or(def.Name, def.Display)
 			return err
 		}
 		return d.skip()
@@ -257,7 +258,7 @@ func (d *reportReader) dataSet() error {
 		case "definition":
 			var def definition
 			err := d.decode(&def)
-			x.name = orElse(def.Name, def.Display)
+			x.name = cmp.Or(def.Name, def.Display)
 			return err
 		case "rows":
 			return d.list(func() error { return d.row(x) })
@@ -276,7 +277,7 @@ func (d *reportReader) cohort() error {
 		case "definition":
 			var def definition
 			err := d.decode(&def)
-			d.p.name = orElse(def.Name, def.Display)
+			d.p.name = cmp.Or(def.Name, def.Display)
 			return err
 		case "members":
 			return d.list(func() error {

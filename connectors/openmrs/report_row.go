@@ -2,6 +2,7 @@ package openmrs
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -87,7 +88,7 @@ func pickSection(all []*section, src *source) (*section, error) {
 func sectionNames(all []*section) string {
 	var names []string
 	for _, x := range all {
-		names = append(names, orElse(x.name, x.uuid))
+		names = append(names, cmp.Or(x.name, x.uuid))
 	}
 	return strings.Join(names, ", ")
 }

@@ -1,6 +1,7 @@
 package openmrs
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -56,12 +57,12 @@ func (s *System) newSource(run connector.Run) (*source, error) {
 	if !plainID(src.uuid()) {
 		return bad("the uuid of the report is no uuid")
 	}
-	for _, column := range strings.Split(orElse(k["key"], "uuid"), ",") {
+	for _, column := range strings.Split(cmp.Or(k["key"], "uuid"), ",") {
 		if column = strings.TrimSpace(column); column != "" {
 			src.Keys = append(src.Keys, column)
 		}
 	}
-	switch via := orElse(k["via"], "data"); {
+	switch via := cmp.Or(k["via"], "data"); {
 	case via != "data" && via != "request":
 		return bad("via must be data or request, not %q", via)
 	case via == "request" && src.Report == "":
@@ -115,7 +116,7 @@ func dayOf(t time.Time) string {
 }
 
 // uuid is the definition's.
-func (src *source) uuid() string { return orElse(src.Report, orElse(src.Cohort, src.Dataset)) }
+func (src *source) uuid() string { return cmp.Or(src.Report, cmp.Or(src.Cohort, src.Dataset)) }
 
 // id is the same for the chunks of one run and for no other.
 func (src *source) id() string {
@@ -163,9 +164,9 @@ func (src *source) request() call.Request {
 // shown is the report as a message's content tells it: what the flow gave, so
 // that where filters compare the same.
 func (src *source) shown(name string) map[string]any {
-	out := map[string]any{"key": orElse(src.run.Keys["key"], "uuid")}
+	out := map[string]any{"key": cmp.Or(src.run.Keys["key"], "uuid")}
 	for _, f := range []struct{ name, value string }{{"uuid", src.Report}, {"dataset", src.Dataset}, {"cohort", src.Cohort},
-		{"via", orElse(src.run.Keys["via"], "data")}, {"rendering", src.Rendering}, {"name", name}} {
+		{"via", cmp.Or(src.run.Keys["via"], "data")}, {"rendering", src.Rendering}, {"name", name}} {
 		if f.value != "" {
 			out[f.name] = f.value
 		}

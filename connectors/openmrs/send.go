@@ -82,7 +82,7 @@ func (s *System) Send(ctx context.Context, r call.Request) (call.Answer, error) 
 			a.Header[k] = v
 		}
 	}
-	s.setClock(a)
+	s.skew.Learn(a)
 	return a, nil
 }
 
@@ -116,27 +116,9 @@ func encodeQuery(q map[string][]string) string {
 	return b.String()
 }
 
-// setClock learns how far the server's clock is from ours. Differences below
-// two seconds are the network and the whole seconds of the Date field.
-func (s *System) setClock(a call.Answer) {
-	at, err := http.ParseTime(a.Header["Date"])
-	if err != nil {
-		return
-	}
-	skew := at.Sub(a.At.Truncate(time.Second))
-	if skew.Abs() < 2*time.Second {
-		skew = 0
-	}
-	s.mu.Lock()
-	s.skew = skew
-	s.mu.Unlock()
-}
-
 // serverNow is the server's time as far as we know it, in whole seconds.
 func (s *System) serverNow() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.now().Add(s.skew).Truncate(time.Second)
+	return s.now().Add(s.skew.By()).Truncate(time.Second)
 }
 
 // Probe reads the session: the cheapest request, and the one that tells wrong

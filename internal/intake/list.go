@@ -57,7 +57,7 @@ type listRun struct {
 // listRetry is the pause after a chunk that could not be read.
 const listRetry = time.Minute
 
-// Name of the list within its system: what is asked for, not who asks.
+// Name of the list within its system: what is asked for, and the flow that asks.
 func (l *List) Name() string {
 	s := l.Source.Schedule
 	parts := []string{l.Source.Message.Name}

@@ -25,6 +25,9 @@ func (a *app) benchCmd() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Registry, o.Database = a.reg, a.databaseURL()
+			if o.Nodes > 1 && o.Database == "" {
+				return usagef("several nodes share a PostgreSQL: give --database")
+			}
 			if profile != "" {
 				f, err := os.Create(profile)
 				if err != nil {
@@ -54,9 +57,9 @@ func (a *app) benchCmd() *cobra.Command {
 				return a.printJSON(runs)
 			}
 			w := tabwriter.NewWriter(a.out, 0, 0, 3, ' ', tabwriter.AlignRight)
-			fmt.Fprintln(w, "call ms\twaiting\tdeliveries/s\tloop/s\tratio\tCPU ms each\tloop CPU ms\tpeak MB\trequests each\tcalls each\t")
+			fmt.Fprintln(w, "call ms\tat a time\tform kB\tnodes\twaiting\tdeliveries/s\tloop/s\tratio\tCPU ms each\tloop CPU ms\tpeak MB\trequests each\tcalls each\t")
 			for _, r := range runs {
-				fmt.Fprintf(w, "%.0f\t%d\t%.0f\t%.0f\t%.2f\t%.2f\t%.2f\t%.0f\t%d\t%d\t\n", r.CallMillis, r.Waiting, r.DeliveriesPerSecond, r.LoopPerSecond, r.Ratio,
+				fmt.Fprintf(w, "%.0f\t%d\t%d\t%d\t%d\t%.0f\t%.0f\t%.2f\t%.2f\t%.2f\t%.0f\t%d\t%d\t\n", r.CallMillis, r.Concurrency, r.FormKB, r.Nodes, r.Waiting, r.DeliveriesPerSecond, r.LoopPerSecond, r.Ratio,
 					r.CPUMillis, r.LoopCPUMillis, r.PeakMB, r.Requests, r.Calls)
 			}
 			return w.Flush()
@@ -67,6 +70,8 @@ func (a *app) benchCmd() *cobra.Command {
 	f.IntVar(&o.Deliveries, "deliveries", 10000, "deliveries to measure")
 	f.IntVar(&o.Concurrency, "concurrency", 32, "deliveries worked on at a time")
 	f.IntVar(&o.Waiting, "waiting", 0, "deliveries that wait meanwhile for a system that is down")
+	f.IntVar(&o.FormKB, "form-kb", 0, "answers in each form that no flow reads, in kB")
+	f.IntVar(&o.Nodes, "nodes", 1, "nodes that share the database; with --database")
 	f.StringVar(&profile, "cpuprofile", "", "write a CPU profile there")
 	f.DurationSliceVar(&calls, "call", []time.Duration{0, 20 * time.Millisecond}, "latency of each request at the target; one run for each")
 	return cmd

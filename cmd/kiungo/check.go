@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -36,13 +37,18 @@ func (a *app) checkCmd() *cobra.Command {
 				return err
 			}
 			site, problems := a.optionalSite()
+			var off []problemRow
 			for _, dir := range folders {
-				_, found := flow.Load(dir, a.reg, forFolder(site, dir))
+				in, found := flow.Load(dir, a.reg, forFolder(site, dir))
 				problems = append(problems, found...)
+				if in != nil && len(in.Off) > 0 {
+					off = append(off, problemRow{File: filepath.Base(a.siteFile), Severity: "note", Code: "off",
+						Text: fmt.Sprintf("of %s the site has switched off: %s. They get no deliveries, and their lists are not asked for", in.ID, strings.Join(in.Off, ", "))})
+				}
 			}
 			// One JSON document: with --live, what the systems say.
 			if !live || !a.asJSON || problems.Errors() > 0 {
-				if err := a.showProblems(problems, len(folders)); err != nil || !live {
+				if err := a.showProblems(problems, off, len(folders)); err != nil || !live {
 					return err
 				}
 			}
@@ -76,9 +82,9 @@ func (a *app) optionalSite() (*flow.Site, flow.Problems) {
 	return flow.LoadSite(a.siteFile, a.reg)
 }
 
-func (a *app) showProblems(problems flow.Problems, folders int) error {
+func (a *app) showProblems(problems flow.Problems, notes []problemRow, folders int) error {
 	if a.asJSON {
-		rows := []problemRow{}
+		rows := append([]problemRow{}, notes...)
 		for _, p := range problems {
 			rows = append(rows, problemRow{p.File, p.Line, p.Col, string(p.Severity), string(p.Code), p.Text})
 		}
@@ -88,6 +94,9 @@ func (a *app) showProblems(problems flow.Problems, folders int) error {
 	} else {
 		for _, p := range problems {
 			fmt.Fprintln(a.out, p)
+		}
+		for _, n := range notes {
+			fmt.Fprintf(a.out, "%s: note: %s\n", n.File, n.Text)
 		}
 		fmt.Fprintf(a.out, "%d errors, %d warnings in %d integrations\n", problems.Errors(), len(problems)-problems.Errors(), folders)
 	}

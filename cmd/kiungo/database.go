@@ -20,7 +20,12 @@ func (a *app) databaseURL() string {
 }
 
 func (a *app) openLedger(ctx context.Context) (*store.Store, error) {
-	return store.Open(ctx, a.databaseURL(), a.dataDir, store.Options{Log: func(s string) { a.log().Warn(s) }})
+	return store.Open(ctx, a.databaseURL(), a.dataDir, a.storeOptions())
+}
+
+func (a *app) storeOptions() store.Options {
+	log := a.log()
+	return store.Options{Archive: a.archive, Log: func(s string) { log.Warn(s) }}
 }
 
 // dispatcher gives River where several nodes share the ledger, nil for the

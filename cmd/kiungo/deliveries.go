@@ -50,7 +50,7 @@ func (a *app) planningService(ctx context.Context) (control.Service, func(), err
 
 func (a *app) deliveriesCmd() *cobra.Command {
 	var states []string
-	var counts bool
+	var counts, archived bool
 	var f ledger.Filter
 	cmd := &cobra.Command{
 		Use:   "deliveries [ID]",
@@ -73,7 +73,11 @@ func (a *app) deliveriesCmd() *cobra.Command {
 			for _, st := range states {
 				f.States = append(f.States, ledger.State(st))
 			}
-			list, err := s.Deliveries(cmd.Context(), f)
+			find := s.Deliveries
+			if archived {
+				find = s.Archived
+			}
+			list, err := find(cmd.Context(), f)
 			if err != nil {
 				return err
 			}
@@ -88,6 +92,7 @@ func (a *app) deliveriesCmd() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringSliceVar(&states, "state", nil, "only these states: received, applying, waiting, held, half undone, done, skipped, undone …")
+	cmd.Flags().BoolVar(&archived, "archived", false, "those in the archive instead (by flow and state; see kiungo archive)")
 	cmd.Flags().BoolVar(&counts, "counts", false, "only count them by flow and state; also the messages that no flow wanted, by kind")
 	cmd.Flags().StringVar(&f.Flow, "flow", "", "only this flow: i05/visit-to-openmrs")
 	cmd.Flags().StringVar(&f.Cause, "cause", "", "only those with this cause")
@@ -142,6 +147,7 @@ type deliveryRow struct {
 	Calls    int        `json:"calls"`
 	Created  time.Time  `json:"created"`
 	Ended    *time.Time `json:"ended,omitempty"`
+	Repeats  int64      `json:"repeats,omitempty"` // the delivery that it repeats (replay)
 }
 
 func rowOf(d ledger.Delivery) deliveryRow {
@@ -152,6 +158,9 @@ func rowOf(d ledger.Delivery) deliveryRow {
 	}
 	if !d.Ended.IsZero() {
 		r.Ended = &d.Ended
+	}
+	if d.Replay != nil {
+		r.Repeats = d.Replay.Of
 	}
 	return r
 }
@@ -204,7 +213,14 @@ func (a *app) printDeliveries(list []ledger.Delivery, behind map[int64]int64, li
 		if id, ok := behind[d.ID]; ok {
 			d.Reason = fmt.Sprintf("waits behind delivery %d, which is held", id)
 		}
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%s\n", d.ID, d.Created.Local().Format("2006-01-02 15:04:05"), d.Flow, d.State, d.Calls, short(d.Reason, 90))
+		why := short(d.Reason, 90)
+		if d.Code == "stopped" {
+			why = d.Reason // it ends in what to do
+		}
+		if d.Replay != nil {
+			why = strings.TrimSpace(fmt.Sprintf("repeats %d; ", d.Replay.Of) + why)
+		}
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%s\n", d.ID, d.Created.Local().Format("2006-01-02 15:04:05"), d.Flow, d.State, d.Calls, strings.TrimSuffix(why, ";"))
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -24,6 +24,12 @@ import (
 func (a *app) demoCmd() *cobra.Command {
 	o := demo.Options{}
 	var exit, noFaults bool
+	cmd := a.demoFlags(&o, &exit, &noFaults)
+	cmd.AddCommand(a.demoNodeCmd())
+	return cmd
+}
+
+func (a *app) demoFlags(o *demo.Options, exit, noFaults *bool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run everything on this machine: simulated systems, forms that flow, faults",
@@ -31,27 +37,38 @@ func (a *app) demoCmd() *cobra.Command {
 			"and an engine. Forms flow at a steady rate with some faults switched on, and clerks at the clinics work meanwhile,\n" +
 			"also on the same people. Then it prints what became of every message, what is held and for whom, and what is\n" +
 			"asked; a clerk answers some of it, and the demo checks that nothing is lost and nobody there twice. It stays up\n" +
-			"with the addresses and ledgers to look at; --exit ends it there.",
-		Example: "  kiungo demo\n  kiungo demo --exit --json\n  kiungo demo --only i05 --messages 1000 --rate 200",
+			"with the addresses and ledgers to look at; --exit ends it there.\n\n" +
+			"With --nodes 2 the engines are processes of their own on one PostgreSQL: of --database, or one that is started and\n" +
+			"thrown away if its programs are installed. One node is killed with SIGKILL in the middle of its work; the others take\n" +
+			"its lanes over, it is started again, and the same is checked at the end. The lease is short (5 s), so that one sees\n" +
+			"it; --lease 30s is what kiungo serve has.",
+		Example: "  kiungo demo\n  kiungo demo --exit --json\n  kiungo demo --only i05 --messages 1000 --rate 200\n  kiungo demo --nodes 2 --exit\n  kiungo demo --nodes 3 --database postgres://kiungo@db.example/kiungo",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o.Registry, o.Faults, o.Log = a.reg, !noFaults, slog.New(slog.DiscardHandler)
+			o.Registry, o.Faults, o.Log = a.reg, !*noFaults, slog.New(slog.DiscardHandler)
 			if a.verbose {
 				o.Log = a.log()
 			}
 			if cmd.Flags().Changed("data") {
 				o.Dir = a.dataDir
 			}
-			return a.demo(cmd.Context(), o, exit)
+			stop, err := a.demoNodes(cmd, o)
+			if err != nil {
+				return err
+			}
+			defer stop()
+			return a.demo(cmd.Context(), *o, *exit)
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVar(&exit, "exit", false, "end after the table")
+	f.BoolVar(exit, "exit", false, "end after the table")
 	f.StringSliceVar(&o.Only, "only", nil, "only these integrations: i01, i02, i03, i04, i05, i13")
 	f.IntVar(&o.Messages, "messages", 200, "forms for each integration")
 	f.Float64Var(&o.Rate, "rate", 60, "forms a second, over all")
 	f.Uint64Var(&o.Seed, "seed", 1, "another seed gives other people and forms")
-	f.BoolVar(&noFaults, "no-faults", false, "without faults")
+	f.BoolVar(noFaults, "no-faults", false, "without faults")
+	f.IntVar(&o.Nodes, "nodes", 0, "so many processes share the work, on PostgreSQL; one is killed; --only is i05 then, if it is not given")
+	f.DurationVar(&o.Lease, "lease", 5*time.Second, "with --nodes: how long a node may be silent before the others take its lanes")
 	return cmd
 }
 
@@ -75,6 +92,7 @@ func (a *app) demo(ctx context.Context, o demo.Options, exit bool) error {
 		return err
 	}
 	finish()
+	a.showKilled(d)
 	rows, err := d.Report(ctx)
 	if err != nil {
 		return err
@@ -83,7 +101,7 @@ func (a *app) demo(ctx context.Context, o demo.Options, exit bool) error {
 	if err != nil {
 		return err
 	}
-	if err := a.showDemo(rows, answered, after, !exit || o.Dir != ""); err != nil {
+	if err := a.showDemo(rows, answered, after, d.Killed, !exit || o.Dir != ""); err != nil {
 		return err
 	}
 	if err := demo.Balanced(after); err != nil || exit {
@@ -130,9 +148,13 @@ func (a *app) progress(total int) (step func(int), finish func()) {
 
 // showDemo prints what became of everything; kept: the ledgers can still be
 // asked.
-func (a *app) showDemo(rows []demo.Row, answered []demo.Answered, after []demo.Row, kept bool) error {
+func (a *app) showDemo(rows []demo.Row, answered []demo.Answered, after []demo.Row, killed *demo.TakenOver, kept bool) error {
 	if a.asJSON {
-		return a.printJSON(map[string]any{"integrations": rows, "answered": answered, "after": after})
+		all := map[string]any{"integrations": rows, "answered": answered, "after": after}
+		if killed != nil {
+			all["killed"] = killed
+		}
+		return a.printJSON(all)
 	}
 	w := tabwriter.NewWriter(a.out, 0, 0, 3, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "integration\tmessages\tdone\tleft alone\tundone\theld\tcalls\tseconds\t")

@@ -44,7 +44,7 @@ func (a *app) exportCmd() *cobra.Command {
 		Long: "A flow with an approval asks a person before it sends. Confirmed with the answer \"by hand\" it sends nothing, and\n" +
 			"export writes what the person saw as a file for the system's own import. What nobody has confirmed, or what was\n" +
 			"sent, is never in it. It is compared with the system once more: what stands there already is left out, and what\n" +
-			"was changed there since is refused.",
+			"was changed there since is refused. Who wrote the file, and how many values, is kept in the audit trail.",
 		Example: "  kiungo export dhis2 month-to-dhis2 --period 202610 --out october.json\n" +
 			"  kiungo export dhis2 month-to-dhis2 --period 202610 --place OuVilBon001 --format adx --out nyangoma.xml",
 		Args: cobra.ExactArgs(2),
@@ -119,6 +119,10 @@ func (a *app) exportTo(ctx context.Context, x *export) error {
 	if err != nil {
 		return err
 	}
+	// Kept before anybody can have the file: what is uploaded was kept.
+	if err := x.keep(ctx, writer, list); err != nil {
+		return fmt.Errorf("the file is not written, since the audit trail cannot be: %w", err)
+	}
 	if x.out == "" {
 		_, err = a.out.Write(file)
 		return err
@@ -127,6 +131,25 @@ func (a *app) exportTo(ctx context.Context, x *export) error {
 		return err
 	}
 	fmt.Fprintf(x.say, "%s: %s of %s, %s\n", x.out, counted(n, "report"), x.flow, x.period)
+	return nil
+}
+
+// keep writes into the audit trail, for each delivery in the file, who took how
+// many values of it out.
+func (x *export) keep(ctx context.Context, writer connector.Exporter, list []connector.Confirmed) error {
+	values := map[int64]int{}
+	for _, c := range list {
+		values[c.Delivery] += writer.Exported(c)
+	}
+	for _, id := range slices.Sorted(maps.Keys(values)) {
+		if values[id] == 0 {
+			continue
+		}
+		e := control.Export{Delivery: id, Who: whoAmI(), Note: fmt.Sprintf("%s of %s, %s, written as %s for upload by hand", counted(values[id], "value"), x.flow, x.period, x.format)}
+		if err := x.ledger.Exported(ctx, e); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	dhis2 "github.com/kiungo-health/kiungo/connectors/dhis2/sim"
 	"github.com/kiungo-health/kiungo/internal/desk"
 	"github.com/kiungo-health/kiungo/internal/engine"
+	"github.com/kiungo-health/kiungo/internal/ledger"
 	"github.com/kiungo-health/kiungo/internal/ledger/store"
 )
 
@@ -148,6 +150,21 @@ func (m *month) upload(contentType string, file []byte) {
 	}
 }
 
+// exports are the entries of the audit trail about files.
+func (m *month) exports() []ledger.Audit {
+	m.t.Helper()
+	l, err := store.OpenSQLite(m.t.Context(), filepath.Join(m.dir, "data"), store.Options{})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	all, err := l.Audits(m.t.Context(), 0, 0, 100)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return slices.DeleteFunc(all, func(a ledger.Audit) bool { return a.Act != "export" })
+}
+
 var uploadedComment = regexp.MustCompile(`\s*"comment":\s*"[^"]*",?`)
 
 // values is what DHIS2 stores of values, without comments.
@@ -203,6 +220,11 @@ func TestAConfirmedMonthIsUploadedByHand(t *testing.T) {
 			}
 			if out, code := m.run(args...); code != 1 || !strings.Contains(out, "has them all already") {
 				t.Errorf("after the upload: %d %s", code, out)
+			}
+			// Who took it out is kept, once, with how many values; nothing of them is.
+			kept := m.exports()
+			if len(kept) != 1 || kept[0].Who != whoAmI() || kept[0].Delivery == 0 || kept[0].Note != "4 values of i13/month-to-dhis2, 202610, written as "+format+" for upload by hand" {
+				t.Errorf("in the audit trail: %+v", kept)
 			}
 		})
 	}

@@ -291,6 +291,10 @@ func (a *app) heldCmd() *cobra.Command {
 				return err
 			}
 			defer done()
+			stops, err := s.Stops(cmd.Context())
+			if err != nil {
+				return err
+			}
 			list, err := s.Held(cmd.Context())
 			if err != nil {
 				return err
@@ -298,7 +302,10 @@ func (a *app) heldCmd() *cobra.Command {
 			if a.asJSON {
 				return a.printJSON(list)
 			}
-			if len(list) == 0 {
+			for _, stop := range stops {
+				fmt.Fprintf(a.out, "stopped since %s: %s\n", stop.Since.Local().Format("2006-01-02 15:04"), stop.Reason)
+			}
+			if len(list) == 0 && len(stops) == 0 {
 				fmt.Fprintln(a.out, "nothing waits for a person")
 				return nil
 			}

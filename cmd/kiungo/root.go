@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -21,8 +20,10 @@ type app struct {
 	integrations string
 	dataDir      string
 	database     string
+	archive      string
 	asJSON       bool
 	verbose      bool
+	logs         logOptions
 	reg          connector.Registry
 	out          io.Writer
 }
@@ -35,7 +36,11 @@ func root() *cobra.Command {
 		Long: "Kiungo carries what a health worker records to the systems that need it:\n" +
 			"once, on the right record, in order, or undone and shown to someone.",
 		SilenceUsage: true, SilenceErrors: true,
-		PersistentPreRun: func(cmd *cobra.Command, _ []string) { a.out = cmd.OutOrStdout() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			a.out = cmd.OutOrStdout()
+			_, err := newLog(io.Discard, a.logs, a.verbose)
+			return err
+		},
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	f := cmd.PersistentFlags()
@@ -43,10 +48,13 @@ func root() *cobra.Command {
 	f.StringVar(&a.integrations, "integrations", env("KIUNGO_INTEGRATIONS", "integrations"), "the folder of the integrations")
 	f.StringVar(&a.dataDir, "data", env("KIUNGO_DATA", "kiungo-data"), "the folder of the ledger, or of this node's keyring if --database is given")
 	f.StringVar(&a.database, "database", "", "the ledger's PostgreSQL, as postgres://user@host/database?sslmode=verify-full; else KIUNGO_DATABASE, else SQLite in the data folder")
+	f.StringVar(&a.archive, "archive", env("KIUNGO_ARCHIVE", ""), "the folder of the archive; left out, the folder archive in the data folder")
 	f.BoolVar(&a.asJSON, "json", false, "print JSON")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "log what is done, to standard error")
-	cmd.AddCommand(a.demoCmd(), a.serveCmd(), a.checkCmd(), a.metadataCmd(), a.testCmd(), a.planCmd(), a.sendCmd(), a.simCmd(),
-		a.deliveriesCmd(), a.heldCmd(), a.questionsCmd(), a.peopleCmd(), a.askCmd(), a.exportCmd(), a.retryCmd(), a.skipCmd(), a.benchCmd(), a.docsCmd(), a.versionCmd())
+	f.StringVar(&a.logs.format, "log", env("KIUNGO_LOG", "text"), "how to log: text or json")
+	f.StringVar(&a.logs.level, "log-level", env("KIUNGO_LOG_LEVEL", ""), "what to log: debug, info, warn or error; left out, warn, or info with --verbose")
+	cmd.AddCommand(a.demoCmd(), a.serveCmd(), a.doctorCmd(), a.healthCmd(), a.keyringCmd(), a.checkCmd(), a.metadataCmd(), a.testCmd(), a.planCmd(), a.sendCmd(), a.simCmd(),
+		a.deliveriesCmd(), a.archiveCmd(), a.heldCmd(), a.questionsCmd(), a.peopleCmd(), a.askCmd(), a.exportCmd(), a.retryCmd(), a.skipCmd(), a.replayCmd(), a.upgradeCmd(), a.plansCmd(), a.backupCmd(), a.restoreCmd(), a.moveCmd(), a.clockCmd(), a.benchCmd(), a.docsCmd(), a.versionCmd())
 	return cmd
 }
 
@@ -55,14 +63,6 @@ func env(name, fallback string) string {
 		return v
 	}
 	return fallback
-}
-
-func (a *app) log() *slog.Logger {
-	level := slog.LevelWarn
-	if a.verbose {
-		level = slog.LevelInfo
-	}
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 }
 
 // printJSON prints a value as indented JSON.

@@ -23,6 +23,8 @@ type timeline struct {
 	Calls    []callRow    `json:"calls,omitempty"`
 	Journal  []journalRow `json:"journal,omitempty"`
 	Remarks  []string     `json:"remarks,omitempty"`
+	Archived bool         `json:"archived,omitempty"`
+	Wiped    bool         `json:"wiped,omitempty"` // its content is no longer kept
 }
 
 type recordRow struct {
@@ -52,7 +54,7 @@ type journalRow struct {
 }
 
 func timelineOf(w *ledger.Work) (*timeline, error) {
-	t := &timeline{Delivery: rowOf(w.Delivery), Document: w.Message.Doc, From: w.Message.System}
+	t := &timeline{Delivery: rowOf(w.Delivery), Document: w.Message.Doc, From: w.Message.System, Archived: w.Delivery.Archived, Wiped: w.Message.Wiped}
 	for _, s := range w.Journal {
 		what := string(s.Kind)
 		if s.Intent != "" {
@@ -113,6 +115,12 @@ func (t *timeline) print(out io.Writer) error {
 		}
 		for _, r := range d.Remarks {
 			fmt.Fprintf(out, "remark   %s\n", r)
+		}
+		if t.Archived {
+			fmt.Fprintln(out, "archived it has left the ledger")
+		}
+		if t.Wiped {
+			fmt.Fprintln(out, "wiped    its content, plan and answers are no longer kept")
 		}
 	}
 	for _, r := range t.Records {

@@ -46,10 +46,13 @@ func (s *System) Classify(r call.Request, a call.Answer, err error) call.Verdict
 	if a.Status == http.StatusOK && r.Path == pingPath && string(body) == "pong" {
 		return call.Verdict{Class: call.Done}
 	}
+	if len(body) == 0 && a.Status == http.StatusOK && strings.HasPrefix(r.Path, summariesPath) {
+		return call.Verdict{Class: call.Done} // the job has not ended
+	}
 	if v, ok := notJSON(r, a, body); !ok {
 		return v
 	}
-	if v, ok := imported(r, a.Status, body); ok {
+	if v, ok := s.imported(r, a.Status, body); ok {
 		return v
 	}
 	return plain(r, a.Status, body)
@@ -113,7 +116,7 @@ func lost(r call.Request, reason string, down bool) call.Verdict {
 func redirected(a call.Answer) call.Verdict {
 	to := a.Header["Location"]
 	if strings.Contains(to, "login") || strings.Contains(to, "dhis-web-commons") {
-		return call.Verdict{Class: call.NotAuthorised, Reason: "DHIS2 sends to its login page: it did not take the token, or the user name and password"}
+		return call.Verdict{Class: call.NotAuthorised, Reason: "DHIS2 sends to its login page: it did not take the token, or the user name and password. Look at this system's options in the site's file, at the user in DHIS2, and whether a proxy before it lets the field Authorization through"}
 	}
 	return call.Verdict{Class: call.Refusal, Reason: "DHIS2 answers with a redirect: set url to the final address, with https and the context path"}
 }
@@ -129,8 +132,9 @@ func unauthorised(a call.Answer) call.Verdict {
 		reason = "the access token of the user has expired: make a new one in DHIS2 and put it into the option token"
 	case strings.Contains(text, "ip address"):
 		reason = "the access token is not allowed from this server's IP address: change its list of addresses in DHIS2"
-	case strings.Contains(text, "method"):
-		reason = "the access token is not allowed for all methods: it needs GET, POST and DELETE"
+	case strings.Contains(text, "http method"):
+		// The token is taken, and reads go on: this request alone is refused.
+		return call.Verdict{Class: call.Refusal, Reason: "the access token may not be used to write: let it be used with GET, POST and DELETE in DHIS2, then retry"}
 	case strings.Contains(text, "referer"), strings.Contains(text, "referrer"):
 		reason = "the access token is only allowed for web pages: make one for a server"
 	case strings.Contains(text, "2fa"), strings.Contains(text, "disabled"):

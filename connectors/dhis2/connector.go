@@ -41,6 +41,7 @@ func Connector() *connector.Connector {
 			{Name: "version", About: "Version of the server (2.42); left out, it is asked."},
 			{Name: "database", About: "The systemId that the server's database has (/api/system/info). With it, another database behind the same address, as after a restore of a demonstration or a copy for training, is refused."},
 			{Name: "values", Default: strconv.Itoa(defaultChunk), About: "How many data values one request carries at most."},
+			{Name: "background", Default: strconv.Itoa(defaultBackground), About: "From how many data values in one request on DHIS2 is to import them in the background and to be asked for the verdict, so that no proxy's time limit cuts it; 0 for never."},
 		},
 		Kinds: []connector.KindSpec{eventSpec, valuesSpec, completionSpec},
 		Open:  func(c connector.Config) (connector.System, error) { return Open(c) },
@@ -61,10 +62,13 @@ type System struct {
 	zone     *time.Location
 	http     *http.Client
 	chunk    int
-	version  Version // zero: asked
-	database string  // systemId that is expected, if any
-	meta     *metadata
-	kinds    map[string]connector.Kind
+	// background is from how many values in one request on DHIS2 imports them in
+	// the background; 0: never.
+	background int
+	version    Version // zero: asked
+	database   string  // systemId that is expected, if any
+	meta       *metadata
+	kinds      map[string]connector.Kind
 
 	mu   sync.Mutex
 	skew call.Skew // of the server's clock
@@ -89,7 +93,7 @@ func Open(c connector.Config) (*System, error) {
 	s := &System{
 		name: c.Name, base: strings.TrimRight(u.String(), "/") + "/api", our: c.Our, zone: c.Zone, http: c.HTTP,
 		token: strings.TrimSpace(c.Values["token"]), username: c.Values["username"], password: c.Values["password"],
-		database: strings.TrimSpace(c.Values["database"]), chunk: defaultChunk, now: time.Now,
+		database: strings.TrimSpace(c.Values["database"]), chunk: defaultChunk, background: defaultBackground, now: time.Now,
 	}
 	if err := s.credentials(); err != nil {
 		return nil, err
@@ -105,6 +109,11 @@ func Open(c connector.Config) (*System, error) {
 	if v := c.Values["values"]; v != "" {
 		if s.chunk, err = strconv.Atoi(v); err != nil || s.chunk < 1 || s.chunk > 50000 {
 			return nil, fmt.Errorf("system %s: option values must be a whole number from 1 to 50000", c.Name)
+		}
+	}
+	if v := c.Values["background"]; v != "" {
+		if s.background, err = strconv.Atoi(v); err != nil || s.background < 0 {
+			return nil, fmt.Errorf("system %s: option background must be a whole number, 0 for never", c.Name)
 		}
 	}
 	if s.our == "" {

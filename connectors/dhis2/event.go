@@ -18,7 +18,7 @@ import (
 )
 
 var eventSpec = connector.KindSpec{
-	Name: "Event",
+	Name: "Event", Lasts: true,
 	About: "One event of a program without registration: what one form says, without a person. It is made under an identifier that follows from its document, " +
 		"so that a repeat is the same event. The identifier of a deleted event is used up in DHIS2 for ever: a document that comes back is a new event.",
 	ByDefault: "by the identifier that an earlier message of the same document made",

@@ -42,21 +42,8 @@ func (s *System) Export(ctx context.Context, do call.Doer, format string, list [
 		if !ok {
 			return nil, s.refused("write the file", "%q is not the id of a place for data", c.ID)
 		}
-		set := uploaded{place: p, by: fmt.Sprintf("Confirmed by %s on %s, Kiungo delivery %d", c.By, c.At.In(s.zone).Format(time.DateOnly), c.Delivery)}
-		for _, path := range c.Write.Paths() {
-			element, combo, ok := cellOf(path)
-			if !ok {
-				continue
-			}
-			v := uploadedValue{element: element, combo: combo}
-			if v.value, _ = c.Write[path].(string); v.value == "" {
-				if v.value = c.Was.Text(path); v.value == "" {
-					continue // nothing stands there
-				}
-				v.deleted = true
-			}
-			set.values = append(set.values, v)
-		}
+		set := uploaded{place: p, values: valuesIn(c),
+			by: fmt.Sprintf("Confirmed by %s on %s, Kiungo delivery %d", c.By, c.At.In(s.zone).Format(time.DateOnly), c.Delivery)}
 		if len(set.values) > 0 {
 			sets = append(sets, set)
 		}
@@ -73,6 +60,34 @@ func (s *System) Export(ctx context.Context, do call.Doer, format string, list [
 		return s.adxFile(ctx, do, sets)
 	}
 	return nil, s.refused("write the file", "there is no format %q; there are %s", format, strings.Join(s.Formats(), ", "))
+}
+
+// Exported is how many values of a record stand in a file.
+func (s *System) Exported(c connector.Confirmed) int {
+	if c.Kind != valuesSpec.Name {
+		return 0
+	}
+	return len(valuesIn(c))
+}
+
+// valuesIn lists the values of a record that a file holds.
+func valuesIn(c connector.Confirmed) []uploadedValue {
+	var out []uploadedValue
+	for _, path := range c.Write.Paths() {
+		element, combo, ok := cellOf(path)
+		if !ok {
+			continue
+		}
+		v := uploadedValue{element: element, combo: combo}
+		if v.value, _ = c.Write[path].(string); v.value == "" {
+			if v.value = c.Was.Text(path); v.value == "" {
+				continue // nothing stands there
+			}
+			v.deleted = true
+		}
+		out = append(out, v)
+	}
+	return out
 }
 
 // uploaded is one place with the values of a file.

@@ -5,8 +5,12 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"encoding/xml"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -92,8 +96,8 @@ func TestAnUploadedFileStoresWhatSendingWrites(t *testing.T) {
 	}
 }
 
-// The rules of the loose ADX schema (testdata ihe_adx_loose.xsd): attributes that
-// must be there, values that are decimals, groups and values that are not empty.
+// The rules of ADX, also where xmllint is missing: attributes that must be there,
+// values that are decimals, groups and values that are not empty.
 func TestAnADXFileKeepsToTheSchema(t *testing.T) {
 	r := newRig(t, "")
 	file, err := r.sys.Export(t.Context(), r, formatADX, []connector.Confirmed{r.confirmed(monthOf(row(births, maleDoc, 3), row(remarks, "", "flooded")))})
@@ -139,6 +143,56 @@ func TestAnADXFileKeepsToTheSchema(t *testing.T) {
 			}
 		default:
 			t.Errorf("%+v", v)
+		}
+	}
+}
+
+// testdata/adx.xsd has the rules of an ADX message, checked here by a program that
+// is not ours.
+func TestAnADXFileIsValidByASchema(t *testing.T) {
+	lint, err := exec.LookPath("xmllint")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "*** xmllint is missing: exported ADX files are NOT validated by their schema; scripts/xmllint.sh brings it")
+		t.Skip("xmllint is missing; scripts/xmllint.sh brings it")
+	}
+	validates := func(file []byte) (string, bool) {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), "file.xml")
+		if err := os.WriteFile(path, file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.CommandContext(t.Context(), lint, "--nonet", "--noout", "--schema", "testdata/adx.xsd", path).CombinedOutput()
+		return string(out), err == nil
+	}
+	r := newRig(t, "")
+	second := monthOf(row(houses, "", 9))
+	second["orgUnit"] = "CU-YAL-2"
+	week := map[string]any{"dataSet": "IDSR_WEEKLY", "period": "2024W4", "orgUnit": "CU-YAL-1", "values": []any{row("IDSR_CHOLERA", "", 0)}}
+	file, err := r.sys.Export(t.Context(), r, formatADX, []connector.Confirmed{
+		r.confirmed(monthOf(row(births, maleDoc, 3), row(births, femTBA, "2"), row(deaths, "", 0), row(remarks, "", "Roads <flooded> & \"closed\" -- since the 12th"))),
+		r.confirmed(second), r.confirmed(week)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, ok := validates(file); !ok {
+		t.Errorf("%s\n%s", out, file)
+	}
+	for _, sample := range []string{"adx/docs_sample.xml", "adx/iccm_request.xml"} {
+		if out, ok := validates(golden(t, sample)); !ok {
+			t.Errorf("the schema refuses the sample %s: %s", sample, out)
+		}
+	}
+	for name, change := range map[string][2]string{
+		"no moment of export": {" exported=", " exportedAt="}, "no org unit": {` orgUnit="CU-YAL-2"`, ""}, "no data set": {` dataSet="IDSR_WEEKLY"`, ""},
+		"a period of DHIS2": {"2024-01-01/P1M", "202401"}, "a value that is no number": {`value="9"`, `value="nine"`}, "no value": {` value="9"`, ""},
+		"no data element": {` dataElement="HOUSEHOLDS_VISITED"`, ""}, "another namespace": {"adx:2015", "adx:2016"}, "two annotations": {"</annotation>", "</annotation><annotation>x</annotation>"},
+	} {
+		bad := bytes.ReplaceAll(file, []byte(change[0]), []byte(change[1]))
+		if bytes.Equal(bad, file) {
+			t.Errorf("%s: the file has no %s", name, change[0])
+		}
+		if _, ok := validates(bad); ok {
+			t.Errorf("%s: the schema takes it", name)
 		}
 	}
 }

@@ -20,16 +20,16 @@ const (
 
 // imported reads the verdict of an import, row by row; it tells whether the
 // request is one.
-func imported(r call.Request, status int, body []byte) (call.Verdict, bool) {
+func (s *System) imported(r call.Request, status int, body []byte) (call.Verdict, bool) {
 	switch {
 	case r.Method == http.MethodDelete && r.Path == completionPath:
 		return uncompleted(status, body), true
 	case r.Method != http.MethodPost:
 		return call.Verdict{}, false
 	case r.Path == trackerPath:
-		return tracked(r, status, body)
+		return s.tracked(r, status, body)
 	case r.Path == valuesPath, r.Path == completionPath:
-		return summed(r, status, body)
+		return s.summed(r, status, body)
 	}
 	return call.Verdict{}, false
 }
@@ -95,46 +95,97 @@ func decodeSummary(body []byte) (*summary, bool) {
 }
 
 // summed reads the verdict on data values and on registrations.
-func summed(r call.Request, status int, body []byte) (call.Verdict, bool) {
+func (s *System) summed(r call.Request, status int, body []byte) (call.Verdict, bool) {
 	if m := decodeMessage(body); queued(m.Response) {
 		return accepted, true
 	}
 	if status == http.StatusBadRequest || status == http.StatusNotFound {
 		return call.Verdict{}, false
 	}
-	s, ok := decodeSummary(body)
-	if !ok || s.Type == "" && s.Description == "" && len(s.Conflicts) == 0 {
+	sum, ok := decodeSummary(body)
+	if !ok || sum.Type == "" && sum.Description == "" && len(sum.Conflicts) == 0 {
 		return call.Verdict{}, false
 	}
-	if len(s.Conflicts) == 0 && !s.lost(r) {
-		if code := decodeMessage(body).ErrorCode; s.Status == "ERROR" && code != "" {
-			return ruleOf(code).verdict(code, ""), true
-		}
-		if s.Status == "ERROR" {
-			return call.Verdict{Class: call.Refusal, Reason: "DHIS2 could not read the import: its log says more"}, true
-		}
-		// Values that are there already are ignored, and need nothing.
-		return call.Verdict{Class: call.Done}, true
+	v := sum.judge(s.rowsOf(r), r.Changes(), s.countsAll())
+	if code := decodeMessage(body).ErrorCode; v.Class == call.Refusal && len(sum.Conflicts) == 0 && code != "" {
+		v = ruleOf(code).verdict(code, "")
 	}
-	return s.verdict(r), true
+	return v, true
 }
+
+// countsAll tells whether the server is known to count every row that it was
+// sent as imported, updated, deleted or ignored, but for a zero that it does not
+// store: up to 2.42 (DefaultDataValueSetService). Of 2.43 this was not read.
+func (s *System) countsAll() bool {
+	v := s.version
+	if v.Major == 0 {
+		if in, ok := s.meta.lastInfo(); ok {
+			v, _ = ParseVersion(in.Version)
+		}
+	}
+	return v.Major == 2 && v.before(43)
+}
+
+// sentRow is a row of a request as its verdict names it: the path of the value,
+// its name in words, and whether the row takes it away.
+type sentRow struct {
+	path, name string
+	deleted    bool
+}
+
+// rowsOf lists the data values that a request carried, in order.
+func (s *System) rowsOf(r call.Request) []sentRow {
+	var body valueSet
+	if json.Unmarshal(r.Body, &body) != nil {
+		return nil
+	}
+	out := make([]sentRow, len(body.Values))
+	for i, row := range body.Values {
+		out[i] = sentRow{cell(row.DataElement, row.Combo), s.meta.cellName(row.DataElement, row.Combo), row.Deleted}
+	}
+	return out
+}
+
+// judge is the verdict on the rows that were sent. wrote tells that it was no dry
+// run; all, that every row must be in the counts.
+func (s *summary) judge(rows []sentRow, wrote, all bool) call.Verdict {
+	v := call.Verdict{Class: call.Done} // values that are there already are ignored, and need nothing
+	counted := s.saved() + s.Count.Ignored
+	switch {
+	case len(s.Conflicts) > 0:
+		v = s.conflicting(rows)
+	case s.lost(rows):
+		v = call.Verdict{Class: call.Refusal, Reason: fmt.Sprintf("DHIS2 refused %d of the rows and gave no reason", len(s.Rejected))}
+	case s.Status == "ERROR":
+		v = call.Verdict{Class: call.Refusal, Reason: "DHIS2 could not read the import: its log says more"}
+	case all && counted < len(rows):
+		v = call.Verdict{Class: call.Refusal, Reason: fmt.Sprintf("DHIS2 says nothing about %d of %d values: it may not store zeros of a data element any more (zeroIsSignificant). "+
+			"Its metadata is read again within %d minutes; then retry", len(rows)-counted, len(rows), int(metadataAge.Minutes()))}
+	}
+	if v.Class == call.Done {
+		return v
+	}
+	if s.saved() > 0 && wrote {
+		// The others were saved: what is there is read and taken back.
+		v.Class, v.Traces = call.Refusal, true
+		v.Reason = fmt.Sprintf("%s (the other rows were saved: %d)", v.Reason, s.saved())
+	}
+	if v.Class == call.Uncertain {
+		v.Class = call.Refusal
+	}
+	return v
+}
+
+func (s *summary) saved() int { return s.Count.Imported + s.Count.Updated + s.Count.Deleted }
 
 // lost tells whether rows were rejected without a conflict, other than those that
 // were to be deleted: these are gone already.
-func (s *summary) lost(r call.Request) bool {
-	var body valueSet
-	if json.Unmarshal(r.Body, &body) != nil {
-		return len(s.Rejected) > 0
-	}
-	return slices.ContainsFunc(s.Rejected, func(i int) bool {
-		return i < 0 || i >= len(body.Values) || !body.Values[i].Deleted
-	})
+func (s *summary) lost(rows []sentRow) bool {
+	return slices.ContainsFunc(s.Rejected, func(i int) bool { return i < 0 || i >= len(rows) || !rows[i].deleted })
 }
 
-// verdict of a summary with refused rows.
-func (s *summary) verdict(r call.Request) call.Verdict {
-	rows := rowsOf(r)
-	saved := s.Count.Imported + s.Count.Updated + s.Count.Deleted
+// conflicting puts the conflicts into words.
+func (s *summary) conflicting(rows []sentRow) call.Verdict {
 	var v call.Verdict
 	var texts []string
 	for i, c := range s.Conflicts {
@@ -151,64 +202,41 @@ func (s *summary) verdict(r call.Request) call.Verdict {
 			v.Class = call.Refusal
 		}
 	}
-	if len(s.Conflicts) == 0 {
-		v = call.Verdict{Class: call.Refusal}
-		texts = []string{fmt.Sprintf("DHIS2 refused %d of the rows and gave no reason", len(s.Rejected))}
-	}
 	v.Reason = strings.Join(slices.Compact(texts), "; ")
-	if saved > 0 && r.Changes() {
-		// The others were saved: what is there is read and taken back.
-		v.Class, v.Traces = call.Refusal, true
-		v.Reason = fmt.Sprintf("%s (the other rows were saved: %d)", v.Reason, saved)
-	}
-	if v.Class == call.Uncertain {
-		v.Class = call.Refusal
-	}
 	return v
 }
 
-// rowsOf lists the fields of the data values that a request carried, in order.
-func rowsOf(r call.Request) []string {
-	var body valueSet
-	if json.Unmarshal(r.Body, &body) != nil {
-		return nil
-	}
-	out := make([]string, len(body.Values))
-	for i, row := range body.Values {
-		out[i] = cell(row.DataElement, row.Combo)
-	}
-	return out
-}
-
 // field is the flow's field that a conflict is about.
-func (c conflict) field(rows []string) string {
+func (c conflict) field(rows []sentRow) string {
 	if f := ruleOf(c.Code).field; f != "" {
 		return f
 	}
 	for _, i := range c.Indexes {
 		if i >= 0 && i < len(rows) {
-			return rows[i]
+			return rows[i].path
 		}
 	}
 	return ""
 }
 
-// where names what a conflict is about: identifiers of metadata only.
-func (c conflict) where(rows []string) string {
+// where names what a conflict is about: metadata only.
+func (c conflict) where(rows []sentRow) string {
 	var names []string
 	for _, i := range c.Indexes {
 		if i >= 0 && i < len(rows) && len(names) < 5 {
-			names = append(names, rows[i])
+			names = append(names, rows[i].name)
 		}
+	}
+	switch {
+	case len(names) == 0 && IsUID(c.Object):
+		return c.Object + ": "
+	case len(names) == 0:
+		return ""
+	case len(c.Indexes) == len(rows) && len(rows) > 1:
+		return fmt.Sprintf("all %d values: ", len(rows))
 	}
 	if more := len(c.Indexes) - len(names); more > 0 && len(names) == 5 {
 		names = append(names, fmt.Sprintf("and %d more", more))
-	}
-	if len(names) == 0 {
-		if IsUID(c.Object) {
-			return c.Object + ": "
-		}
-		return ""
 	}
 	return strings.Join(names, ", ") + ": "
 }
@@ -250,7 +278,7 @@ type trouble struct {
 
 // tracked reads the verdict on an event. With atomicMode=OBJECT a refused event
 // is answered 200 with status OK, so the reports count, not the status.
-func tracked(r call.Request, status int, body []byte) (call.Verdict, bool) {
+func (s *System) tracked(r call.Request, status int, body []byte) (call.Verdict, bool) {
 	if m := decodeMessage(body); queued(m.Response) {
 		return accepted, true
 	}
@@ -259,7 +287,7 @@ func tracked(r call.Request, status int, body []byte) (call.Verdict, bool) {
 		return call.Verdict{}, false
 	}
 	if len(rep.Validation.Errors) > 0 {
-		return rep.refused(r), true
+		return rep.refused(r, s.meta.nameOf), true
 	}
 	if rep.Status != "OK" && rep.Status != "WARNING" {
 		return call.Verdict{Class: call.Refusal, Reason: "DHIS2 could not import the event: its log says more"}, true
@@ -273,8 +301,8 @@ func tracked(r call.Request, status int, body []byte) (call.Verdict, bool) {
 	return call.Verdict{Class: call.Done}, true
 }
 
-// refused is the verdict of a report with errors.
-func (rep *report) refused(r call.Request) call.Verdict {
+// refused is the verdict of a report with errors; nameOf names data elements.
+func (rep *report) refused(r call.Request, nameOf func(uid string) string) call.Verdict {
 	errs := slices.Clone(rep.Validation.Errors)
 	slices.SortFunc(errs, func(a, b trouble) int {
 		return strings.Compare(a.Code+a.UID+a.Message, b.Code+b.UID+b.Message)
@@ -291,7 +319,7 @@ func (rep *report) refused(r call.Request) call.Verdict {
 		one := ru.verdict(cmp.Or(e.Code, "no code"), "")
 		if de := e.element(elements); de != "" {
 			one.Field = "dataValues/" + de
-			one.Reason = de + ": " + one.Reason
+			one.Reason = nameOf(de) + ": " + one.Reason
 		}
 		if len(texts) == 0 {
 			v = one

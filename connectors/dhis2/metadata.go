@@ -1,6 +1,7 @@
 package dhis2
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,9 +10,9 @@ import (
 	"net/url"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/kiungo-health/kiungo/internal/believed"
 	"github.com/kiungo-health/kiungo/internal/call"
 )
 
@@ -27,23 +28,11 @@ const maxKept = 2 << 20
 // organisation unit that is not assigned and a weekly period for a monthly set
 // without a word, so all of that is checked here.
 type metadata struct {
-	sys     *System
-	mu      sync.RWMutex
-	entries map[metaKey]*entry
-	tags    map[string]tagged
-}
-
-// metaKey names what is kept: "data set" under the name that a flow gives it.
-type metaKey struct{ what, ref string }
-
-type entry struct {
-	loading chan struct{} // full while one reads
-	kept    atomic.Pointer[reading]
-}
-
-type reading struct {
-	until time.Time
-	value any
+	sys   *System
+	kept  *believed.Store
+	mu    sync.RWMutex
+	tags  map[string]tagged
+	names map[string]string // UID -> name, of what was read
 }
 
 type tagged struct {
@@ -52,7 +41,7 @@ type tagged struct {
 }
 
 func newMetadata(s *System) *metadata {
-	return &metadata{sys: s, entries: map[metaKey]*entry{}, tags: map[string]tagged{}}
+	return &metadata{sys: s, kept: believed.New(metadataAge, func() time.Time { return s.now() }), tags: map[string]tagged{}, names: map[string]string{}}
 }
 
 // errUnknown says that the server has no such metadata, or does not show it.
@@ -63,76 +52,43 @@ var errAmbiguous = errors.New("fits more than one in DHIS2: give the UID")
 
 func unknown(err error) bool { return errors.Is(err, errUnknown) || errors.Is(err, errAmbiguous) }
 
-func believed[T any](m *metadata, e *entry) (v T, ok bool) {
-	k := e.kept.Load()
-	if k == nil || !m.sys.now().Before(k.until) {
-		return v, false
-	}
-	v, ok = k.value.(T)
-	return v, ok
-}
-
-// cached gives the value kept under key, or reads it. Readers of one key wait
-// for one reading, or until they are stopped; an error is not kept.
-func cached[T any](ctx context.Context, m *metadata, key metaKey, load func() (T, error)) (v T, err error) {
-	e := m.entryOf(key)
-	if v, ok := believed[T](m, e); ok {
-		return v, nil
-	}
-	select {
-	case e.loading <- struct{}{}:
-		defer func() { <-e.loading }()
-	case <-ctx.Done():
-		return v, ctx.Err()
-	}
-	if v, ok := believed[T](m, e); ok {
-		return v, nil
-	}
-	if v, err = load(); err != nil {
-		var none T
-		return none, err
-	}
-	e.kept.Store(&reading{until: m.sys.now().Add(metadataAge), value: v})
-	return v, nil
-}
-
-// entryOf gives the place of a key, and makes it where there is none.
-func (m *metadata) entryOf(key metaKey) *entry {
-	m.mu.RLock()
-	e := m.entries[key]
-	m.mu.RUnlock()
-	if e != nil {
-		return e
-	}
+// named remembers the names of what was read, for the words of a verdict.
+func (m *metadata) named(all ...Named) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if e = m.entries[key]; e == nil {
-		e = &entry{loading: make(chan struct{}, 1)}
-		m.entries[key] = e
+	for _, n := range all {
+		m.names[n.ID] = n.title()
 	}
-	return e
 }
 
-// known tells whether something is kept under the key, and believed.
-func (m *metadata) known(key metaKey) bool {
+// nameOf is the name of a piece of metadata that was read, else its UID.
+func (m *metadata) nameOf(uid string) string {
 	m.mu.RLock()
-	e := m.entries[key]
-	m.mu.RUnlock()
-	if e == nil {
-		return false
-	}
-	k := e.kept.Load()
-	return k != nil && m.sys.now().Before(k.until)
+	defer m.mu.RUnlock()
+	return cmp.Or(m.names[uid], uid)
 }
 
-// byCode is cached for what has a UID besides the word that a flow has for it: it
+// cellName names a value in words: "Live births (Male, Doctor)". What was not read
+// goes by its path.
+func (m *metadata) cellName(element, combo string) string {
+	of, by := m.nameOf(element), m.nameOf(combo)
+	switch {
+	case of == element:
+		return cell(element, combo)
+	case by == "default":
+		return of
+	}
+	return of + " (" + by + ")"
+}
+
+// byCode is believed.Read for what has a UID besides the word that a flow has for it: it
 // is then known by either, and read once.
 func byCode[T any](ctx context.Context, m *metadata, what, ref string, id func(T) string, load func() (T, error)) (T, error) {
-	v, err := cached(ctx, m, metaKey{what, ref}, load)
+	v, err := believed.Read(ctx, m.kept, believed.Key{What: what, Ref: ref}, load)
 	if err != nil || id(v) == ref {
 		return v, err
 	}
-	return cached(ctx, m, metaKey{what, id(v)}, func() (T, error) { return v, nil })
+	return believed.Read(ctx, m.kept, believed.Key{What: what, Ref: id(v)}, func() (T, error) { return v, nil })
 }
 
 // get reads and decodes one resource, with the ETag of the last time. Where it

@@ -1,7 +1,6 @@
 package dhis2
 
 import (
-	"context"
 	"encoding/csv"
 	"errors"
 	"flag"
@@ -9,9 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/kiungo-health/kiungo/internal/call"
@@ -62,48 +59,6 @@ func TestMetadataIsReadOnceAndThenAskedWithItsETag(t *testing.T) {
 	clock = clock.Add(metadataAge)
 	if ds := read(); ds.PeriodType != period.Quarterly {
 		t.Errorf("%s", ds.PeriodType)
-	}
-}
-
-func TestOneReadsAndTheOthersWaitForIt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := opened(t, nil).meta
-		loads := 0
-		load := func() (string, error) {
-			loads++
-			time.Sleep(time.Second)
-			return "read", nil
-		}
-		var wg sync.WaitGroup
-		for range 20 {
-			wg.Go(func() {
-				if v, err := cached(t.Context(), m, metaKey{what: "x"}, load); v != "read" || err != nil {
-					t.Errorf("%q %v", v, err)
-				}
-			})
-		}
-		// One that is stopped does not wait.
-		ctx, stop := context.WithTimeout(t.Context(), time.Millisecond)
-		defer stop()
-		synctest.Wait()
-		if _, err := cached(ctx, m, metaKey{what: "x"}, load); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%v", err)
-		}
-		wg.Wait()
-		if loads != 1 {
-			t.Errorf("read %d times", loads)
-		}
-	})
-}
-
-func TestAFailedReadIsNotKept(t *testing.T) {
-	m := opened(t, nil).meta
-	broken := errors.New("down")
-	if _, err := cached(t.Context(), m, metaKey{what: "x"}, func() (string, error) { return "", broken }); !errors.Is(err, broken) {
-		t.Fatal(err)
-	}
-	if v, err := cached(t.Context(), m, metaKey{what: "x"}, func() (string, error) { return "read", nil }); v != "read" || err != nil {
-		t.Errorf("%q %v", v, err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kiungo-health/kiungo/internal/believed"
 	"github.com/kiungo-health/kiungo/internal/call"
 	"github.com/kiungo-health/kiungo/internal/period"
 )
@@ -251,13 +252,27 @@ const (
 
 func (m *metadata) dataSet(ctx context.Context, do call.Doer, ref string) (*DataSet, error) {
 	return byCode(ctx, m, "data set", ref, func(v *DataSet) string { return v.ID }, func() (*DataSet, error) {
-		return one[DataSet](ctx, m, do, "read data set", "dataSets", ref, dataSetFields)
+		ds, err := one[DataSet](ctx, m, do, "read data set", "dataSets", ref, dataSetFields)
+		if err == nil {
+			for i := range ds.Elements {
+				m.named(ds.Elements[i].Element.Named)
+			}
+		}
+		return ds, err
 	})
 }
 
 func (m *metadata) program(ctx context.Context, do call.Doer, ref string) (*Program, error) {
 	return byCode(ctx, m, "program", ref, func(v *Program) string { return v.ID }, func() (*Program, error) {
-		return one[Program](ctx, m, do, "read program", "programs", ref, programFields)
+		p, err := one[Program](ctx, m, do, "read program", "programs", ref, programFields)
+		if err == nil {
+			for i := range p.Stages {
+				for j := range p.Stages[i].Elements {
+					m.named(p.Stages[i].Elements[j].Element.Named)
+				}
+			}
+		}
+		return p, err
 	})
 }
 
@@ -280,7 +295,7 @@ func (m *metadata) fetchUnits(ctx context.Context, do call.Doer, refs []string) 
 		if IsUID(ref) {
 			property = "id"
 		}
-		if m.known(metaKey{"org unit", ref}) || ref == "" || strings.ContainsAny(ref, ",[]") || slices.Contains(ask[property], ref) {
+		if _, known := believed.Known[*OrgUnit](m.kept, believed.Key{What: "org unit", Ref: ref}); known || ref == "" || strings.ContainsAny(ref, ",[]") || slices.Contains(ask[property], ref) {
 			continue
 		}
 		ask[property] = append(ask[property], ref)
@@ -311,7 +326,7 @@ func (m *metadata) fetchUnits(ctx context.Context, do call.Doer, refs []string) 
 
 // combo reads a category combination by UID.
 func (m *metadata) combo(ctx context.Context, do call.Doer, id string) (*Combo, error) {
-	return cached(ctx, m, metaKey{"combo", id}, func() (*Combo, error) {
+	return believed.Read(ctx, m.kept, believed.Key{What: "combo", Ref: id}, func() (*Combo, error) {
 		all, err := list[Combo](ctx, m, do, "read category combination", "categoryCombos",
 			"filter", "id:in:["+id+"]", "fields", comboFields)
 		if err != nil {
@@ -319,6 +334,9 @@ func (m *metadata) combo(ctx context.Context, do call.Doer, id string) (*Combo, 
 		}
 		for i := range all {
 			if all[i].ID == id {
+				for _, o := range all[i].Options {
+					m.named(Named{ID: o.ID, Code: o.Code, Name: o.Name})
+				}
 				return &all[i], nil
 			}
 		}
@@ -328,7 +346,7 @@ func (m *metadata) combo(ctx context.Context, do call.Doer, id string) (*Combo, 
 
 // options reads the codes of an option set.
 func (m *metadata) options(ctx context.Context, do call.Doer, id string) ([]string, error) {
-	return cached(ctx, m, metaKey{"options", id}, func() ([]string, error) {
+	return believed.Read(ctx, m.kept, believed.Key{What: "options", Ref: id}, func() ([]string, error) {
 		var set struct {
 			Options []struct {
 				Code string `json:"code"`
@@ -347,7 +365,7 @@ func (m *metadata) options(ctx context.Context, do call.Doer, id string) ([]stri
 }
 
 func (m *metadata) info(ctx context.Context, do call.Doer) (*Info, error) {
-	return cached(ctx, m, metaKey{what: "info"}, func() (*Info, error) {
+	return believed.Read(ctx, m.kept, believed.Key{What: "info"}, func() (*Info, error) {
 		// Its date changes with every answer: no ETag serves.
 		a, err := do.Do(ctx, "read version and calendar", read("/system/info"))
 		if err != nil {
@@ -365,8 +383,13 @@ func (m *metadata) info(ctx context.Context, do call.Doer) (*Info, error) {
 	})
 }
 
+// lastInfo is what was read last about the server, however old.
+func (m *metadata) lastInfo() (*Info, bool) {
+	return believed.Last[*Info](m.kept, believed.Key{What: "info"})
+}
+
 func (m *metadata) me(ctx context.Context, do call.Doer) (*Me, error) {
-	return cached(ctx, m, metaKey{what: "me"}, func() (*Me, error) {
+	return believed.Read(ctx, m.kept, believed.Key{What: "me"}, func() (*Me, error) {
 		u := &Me{}
 		err := m.get(ctx, do, "read our user", read("/me", "fields", "id,username,authorities,organisationUnits[id,path]"), u)
 		if err == nil {

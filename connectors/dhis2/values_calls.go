@@ -132,16 +132,26 @@ func (k *valuesKind) valuesCall(ctx context.Context, do call.Doer, p place, name
 		return call.Call{}, err
 	}
 	check := call.Check{Read: p.read(), As: "values", Key: p.attribute, Want: want, Pre: pre}
-	return call.Call{
+	c := call.Call{
 		Name: name, Target: p.id(), About: fmt.Sprintf("write %d values of %s", len(part), p.about()),
 		Request: send, Repeat: call.Safe, Reversal: call.Exact, Check: &check,
 		Undo:  &call.Undo{Request: undo, Restore: restore},
 		Await: &call.Await{Check: check, Every: awaitEvery, Until: awaitUntil},
-	}, nil
+	}
+	if k.background > 0 && len(part) >= k.background {
+		inBackground(&c)
+	}
+	return c, nil
 }
 
 // Observe reads the values that a check names.
 func (k *valuesKind) Observe(c call.Check, a call.Answer) (call.Observed, error) {
+	switch c.As {
+	case "task":
+		return k.ended(a)
+	case "summary":
+		return k.summaryOf(a, c.Want)
+	}
 	at, err := decodeValues(a, c.Key)
 	if err != nil {
 		return call.Observed{}, err

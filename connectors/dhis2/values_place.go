@@ -90,6 +90,10 @@ func (s *System) periodOf(ctx context.Context, do call.Doer, c *canoner, ds *Dat
 // it looks again: an administrator may open it meanwhile.
 const longestWait = 24 * time.Hour
 
+// clockDoubt is how well the server's clock is known at best: its answers are
+// dated in whole seconds, and differences below two of them are not believed.
+const clockDoubt = 3 * time.Second
+
 // open checks that the period takes data now. One that is not over yet is tried
 // again by itself; one that is locked needs a person.
 func (s *System) open(ctx context.Context, do call.Doer, c *canoner, ds *DataSet, p period.Period, unit *OrgUnit) error {
@@ -111,7 +115,7 @@ func (s *System) open(ctx context.Context, do call.Doer, c *canoner, ds *DataSet
 				last = q
 			}
 		}
-		opens := (last.End() + 1).In(zone)
+		opens := (last.End() + 1).In(zone).Add(clockDoubt)
 		if now.Before(opens) {
 			return &call.Error{System: s.name, About: "check the period", Verdict: call.Verdict{Class: call.RetryLater, Field: "period",
 				Reason:     fmt.Sprintf("the period %s of %s is not over: DHIS2 takes it from %s on", p.Name(), ds.title(), last.End()+1),

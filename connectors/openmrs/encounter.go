@@ -29,7 +29,7 @@ var obsRowSpec = []connector.FieldSpec{
 }
 
 var encounterSpec = connector.KindSpec{
-	Name: "Encounter",
+	Name: "Encounter", Lasts: true,
 	About: "What was recorded of a patient at one time, with its observations. It is made in one request, so that it is there as a whole or not at all; " +
 		"later only the observations that differ are written.",
 	ByDefault: "by the id that an earlier message of the same source document made, else an encounter of the patient with the same type and time that already says all that is wanted",

@@ -87,7 +87,7 @@ func (w *walk) batch(ctx context.Context) (connector.Batch, error) {
 			tries[g.entry.id] = w.p.Tries[g.entry.id] + 1
 		}
 	}
-	b := connector.Batch{Alarms: w.alarms, More: w.more}
+	b := connector.Batch{Alarms: w.alarms, More: w.more, Lost: w.lost}
 	end := w.p
 	seen := map[string]bool{}
 	for _, g := range w.got {

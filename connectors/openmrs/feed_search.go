@@ -17,16 +17,16 @@ func saysGone(body []byte) bool {
 // (law 35).
 const overlapPages = 2
 
-// lost begins the search for the place to go on: the last entry is not where it
+// misplaced begins the search for the place to go on: the last entry is not where it
 // was. It goes from the newest page backwards, since that is where the place is
 // after all but the worst.
-func (w *walk) lost(ctx context.Context) (bool, error) {
+func (w *walk) misplaced(ctx context.Context) (bool, error) {
 	recent, _, err := w.ask(ctx, "recent")
 	if err != nil {
 		return false, err
 	}
 	if recent.number == 0 {
-		w.alarm("it was reset: it had entries up to page %d and is empty now. What is announced from now on is read", w.p.Page)
+		w.alarmLost("it was reset: it had entries up to page %d and is empty now. What is announced from now on is read", w.p.Page)
 		w.p.Page, w.p.Last, w.p.Done, w.p.Safe, w.p.Trail = 0, "", 0, nil, nil
 		return false, nil
 	}
@@ -88,7 +88,7 @@ func (w *walk) tell(page int) {
 		w.alarm("it changed under us: the last entry, of page %d, is now on page %d, at another place. From page %d on it is read again; what is known already is not done twice", at.Was, at.Seen, page)
 		return
 	}
-	w.alarm("its last entry, on page %d, is not there any more: was a backup restored? It is read again from an older entry on page %d on", at.Was, page)
+	w.alarmLost("its last entry, on page %d, is not there any more: was a backup restored? It is read again from an older entry on page %d on", at.Was, page)
 }
 
 // anew reads the whole archive again: nothing of what was handled is there.
@@ -100,7 +100,7 @@ func (w *walk) anew(page int) {
 	case len(w.p.goals()) == 0 && at.Lost == "":
 		w.alarm("its archive begins with page %d", page)
 	default:
-		w.alarm("it was reset: no entry that was handled is in it any more. All its pages from %d on are read", page)
+		w.alarmLost("it was reset: no entry that was handled is in it any more. All its pages from %d on are read", page)
 	}
 	w.p.resume(page, nil)
 }

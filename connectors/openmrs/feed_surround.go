@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kiungo-health/kiungo/internal/believed"
 	"github.com/kiungo-health/kiungo/internal/call"
 	"github.com/kiungo-health/kiungo/internal/connector"
 	"github.com/kiungo-health/kiungo/internal/record"
@@ -289,7 +290,7 @@ func (s *System) show(ctx context.Context, do call.Doer, about string, r call.Re
 
 // conceptCodes are the codes of a concept, "CIEL:5089".
 func (s *System) conceptCodes(ctx context.Context, do call.Doer, id string) ([]string, error) {
-	return cached(ctx, s.meta, metaKey{"codes", id}, func() ([]string, error) {
+	return believed.Read(ctx, s.meta.kept, believed.Key{What: "codes", Ref: id}, func() ([]string, error) {
 		var c struct {
 			Mappings []struct {
 				Display string `json:"display"`

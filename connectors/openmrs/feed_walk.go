@@ -20,6 +20,7 @@ type walk struct {
 	p      feedPosition
 	got    []gathered
 	alarms []string
+	lost   string // what is not there any more: see connector.Batch
 	more   bool
 	asked  int
 }
@@ -32,6 +33,12 @@ var errStuck = errors.New("OpenMRS cannot make this page")
 
 func (w *walk) alarm(format string, args ...any) {
 	w.alarms = append(w.alarms, "feed "+w.stream.name+": "+fmt.Sprintf(format, args...))
+}
+
+// alarmLost is alarm where the feed does not have any more what it had.
+func (w *walk) alarmLost(format string, args ...any) {
+	w.alarm(format, args...)
+	w.lost = w.alarms[len(w.alarms)-1]
 }
 
 // ask reads one page, or recent.
@@ -126,7 +133,7 @@ func (w *walk) step(ctx context.Context, first bool) (goOn bool, err error) {
 	pg, err := w.page(ctx, w.p.Page)
 	switch {
 	case errors.Is(err, errGone):
-		return w.lost(ctx)
+		return w.misplaced(ctx)
 	case errors.Is(err, errStuck):
 		return w.stuck()
 	case err != nil:
@@ -134,7 +141,7 @@ func (w *walk) step(ctx context.Context, first bool) (goOn bool, err error) {
 	}
 	delete(w.p.Tries, pageName(w.p.Page))
 	if w.p.Last != "" && (w.p.Done > len(pg.entries) || pg.entries[w.p.Done-1].id != w.p.Last) {
-		return w.lost(ctx)
+		return w.misplaced(ctx)
 	}
 	if first && w.p.Last != "" {
 		w.p.Safe = &mark{ID: w.p.Last, At: w.p.Pages}

@@ -8,10 +8,9 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/kiungo-health/kiungo/internal/believed"
 	"github.com/kiungo-health/kiungo/internal/call"
 )
 
@@ -23,45 +22,12 @@ const metadataAge = 15 * time.Minute
 // while. OpenMRS drops a reference that it does not know without a word
 // (ConversionUtil), so every reference is looked up here before it is sent.
 type metadata struct {
-	sys     *System
-	mu      sync.RWMutex
-	entries map[metaKey]*entry
+	sys  *System
+	kept *believed.Store
 }
 
-// metaKey names what is kept: a list ("identifier types"), or one row of a
-// resource under the name that a flow gives it.
-type metaKey struct{ what, ref string }
-
-type entry struct {
-	loading chan struct{} // full while one reads
-	kept    atomic.Pointer[reading]
-}
-
-type reading struct {
-	until time.Time
-	value any
-}
-
-func newMetadata(s *System) *metadata { return &metadata{sys: s, entries: map[metaKey]*entry{}} }
-
-// keptFor gives what is kept under a key, if it still is believed.
-func keptFor[T any](m *metadata, key metaKey) (v T, ok bool) {
-	m.mu.RLock()
-	e := m.entries[key]
-	m.mu.RUnlock()
-	if e == nil {
-		return v, false
-	}
-	return believed[T](m, e)
-}
-
-func believed[T any](m *metadata, e *entry) (v T, ok bool) {
-	k := e.kept.Load()
-	if k == nil || !m.sys.now().Before(k.until) {
-		return v, false
-	}
-	v, ok = k.value.(T)
-	return v, ok
+func newMetadata(s *System) *metadata {
+	return &metadata{sys: s, kept: believed.New(metadataAge, func() time.Time { return s.now() })}
 }
 
 // errUnknown says that the server has no such metadata.
@@ -69,36 +35,6 @@ var errUnknown = errors.New("not known to OpenMRS")
 
 // errAmbiguous says that a name or code fits several.
 var errAmbiguous = errors.New("fits more than one in OpenMRS: give the uuid")
-
-// cached gives the value kept under key, or reads it. Readers of one key wait
-// for one reading, or until they are stopped; an error is not kept.
-func cached[T any](ctx context.Context, m *metadata, key metaKey, load func() (T, error)) (v T, err error) {
-	if v, ok := keptFor[T](m, key); ok {
-		return v, nil
-	}
-	m.mu.Lock()
-	e := m.entries[key]
-	if e == nil {
-		e = &entry{loading: make(chan struct{}, 1)}
-		m.entries[key] = e
-	}
-	m.mu.Unlock()
-	select {
-	case e.loading <- struct{}{}:
-		defer func() { <-e.loading }()
-	case <-ctx.Done():
-		return v, ctx.Err()
-	}
-	if v, ok := believed[T](m, e); ok {
-		return v, nil
-	}
-	if v, err = load(); err != nil {
-		var none T
-		return none, err
-	}
-	e.kept.Store(&reading{until: m.sys.now().Add(metadataAge), value: v})
-	return v, nil
-}
 
 // named is any metadata that is only a name.
 type named struct {
@@ -238,13 +174,13 @@ func hasNext(links []link) bool {
 }
 
 func (m *metadata) identifierTypes(ctx context.Context, do call.Doer) ([]identifierType, error) {
-	return cached(ctx, m, metaKey{what: "identifier types"}, func() ([]identifierType, error) {
+	return believed.Read(ctx, m.kept, believed.Key{What: "identifier types"}, func() ([]identifierType, error) {
 		return list[identifierType](ctx, do, "read identifier types", read("/patientidentifiertype", "v", "full"))
 	})
 }
 
 func (m *metadata) attributeTypes(ctx context.Context, do call.Doer) ([]attributeType, error) {
-	return cached(ctx, m, metaKey{what: "attribute types"}, func() ([]attributeType, error) {
+	return believed.Read(ctx, m.kept, believed.Key{What: "attribute types"}, func() ([]attributeType, error) {
 		return list[attributeType](ctx, do, "read person attribute types", read("/personattributetype", "v", "full"))
 	})
 }
@@ -291,7 +227,7 @@ func pick[T any](all []T, ref string, name func(T) named) (T, error) {
 // byName finds a row of a short metadata list (visittype, encountertype,
 // encounterrole) by name or uuid.
 func (m *metadata) byName(ctx context.Context, do call.Doer, resource, ref string) (named, error) {
-	all, err := cached(ctx, m, metaKey{what: resource}, func() ([]named, error) {
+	all, err := believed.Read(ctx, m.kept, believed.Key{What: resource}, func() ([]named, error) {
 		return list[named](ctx, do, "read "+resource, read("/"+resource, "v", "custom:(uuid,display,name,retired)"))
 	})
 	if err != nil {
@@ -303,7 +239,7 @@ func (m *metadata) byName(ctx context.Context, do call.Doer, resource, ref strin
 // locationUUID finds a location by name or uuid: OpenMRS itself takes either where a
 // location is read. There are too many of them to list.
 func (m *metadata) locationUUID(ctx context.Context, do call.Doer, ref string) (string, error) {
-	return cached(ctx, m, metaKey{"location", ref}, func() (string, error) {
+	return believed.Read(ctx, m.kept, believed.Key{What: "location", Ref: ref}, func() (string, error) {
 		var l named
 		err := get(ctx, do, "read location", read("/location/"+seg(ref), "v", "custom:(uuid,display,name,retired)"), &l)
 		if err != nil {
@@ -318,7 +254,7 @@ func (m *metadata) locationUUID(ctx context.Context, do call.Doer, ref string) (
 
 // formUUID checks the uuid of a form, which OpenMRS takes by uuid only.
 func (m *metadata) formUUID(ctx context.Context, do call.Doer, ref string) (string, error) {
-	return cached(ctx, m, metaKey{"form", ref}, func() (string, error) {
+	return believed.Read(ctx, m.kept, believed.Key{What: "form", Ref: ref}, func() (string, error) {
 		var f named
 		err := get(ctx, do, "read form", read("/form/"+seg(ref), "v", "custom:(uuid)"), &f)
 		return f.UUID, err
@@ -336,7 +272,7 @@ type provider struct {
 
 // providerUUID finds a provider by uuid, by exact identifier, or by exact name.
 func (m *metadata) providerUUID(ctx context.Context, do call.Doer, ref string) (string, error) {
-	return cached(ctx, m, metaKey{"provider", ref}, func() (string, error) {
+	return believed.Read(ctx, m.kept, believed.Key{What: "provider", Ref: ref}, func() (string, error) {
 		if looksLikeUUID(ref) {
 			var p provider
 			err := get(ctx, do, "read provider", read("/provider/"+seg(ref), "v", "custom:(uuid)"), &p)
@@ -372,11 +308,11 @@ func (m *metadata) providerUUID(ctx context.Context, do call.Doer, ref string) (
 
 // concept reads a concept by uuid or SOURCE:code.
 func (m *metadata) concept(ctx context.Context, do call.Doer, ref string) (*concept, error) {
-	key := metaKey{"concept", ref}
-	if c, ok := keptFor[*concept](m, key); ok {
+	key := believed.Key{What: "concept", Ref: ref}
+	if c, ok := believed.Known[*concept](m.kept, key); ok {
 		return c, nil // without a closure: this is asked for every observation, twice
 	}
-	c, err := cached(ctx, m, key, func() (*concept, error) {
+	c, err := believed.Read(ctx, m.kept, key, func() (*concept, error) {
 		if source, code, ok := strings.Cut(ref, ":"); ok {
 			all, err := list[*concept](ctx, do, "read concept", read("/concept", "source", source, "code", code, "v", "full"))
 			if err != nil {
@@ -404,7 +340,7 @@ func (m *metadata) concept(ctx context.Context, do call.Doer, ref string) (*conc
 	})
 	if err == nil && c.UUID != ref {
 		// Whoever writes it asks for it by its uuid.
-		return cached(ctx, m, metaKey{"concept", c.UUID}, func() (*concept, error) { return c, nil })
+		return believed.Read(ctx, m.kept, believed.Key{What: "concept", Ref: c.UUID}, func() (*concept, error) { return c, nil })
 	}
 	return c, err
 }
@@ -422,7 +358,7 @@ type generation struct {
 
 // identifierSource gives the idgen source that draws identifiers of a type.
 func (m *metadata) identifierSource(ctx context.Context, do call.Doer, typeUUID string) (string, error) {
-	all, err := cached(ctx, m, metaKey{what: "idgen"}, func() ([]generation, error) {
+	all, err := believed.Read(ctx, m.kept, believed.Key{What: "idgen"}, func() ([]generation, error) {
 		return list[generation](ctx, do, "read how identifiers are generated", read("/idgen/autogenerationoption", "v", "full"))
 	})
 	if err != nil {

@@ -16,6 +16,7 @@ const obsRep = "custom:(" + oneObs + ",auditInfo,obsDatetime,person:(uuid),encou
 
 var obsSpec = connector.KindSpec{
 	Name:      "Obs",
+	Lasts:     true,
 	About:     "One observation by itself, inside an encounter or without one. Observations that belong to a form are better written with their encounter.",
 	ByDefault: "by the id that an earlier message of the same source document made, else the patient's observation of that concept at that time",
 	Finds: []connector.FieldSpec{

@@ -20,8 +20,9 @@ func (k *patientKind) Spec() *connector.KindSpec { return &patientSpec }
 // remembered while the other criteria are tried: the survivor of a merge is
 // found by an identifier. Into whom one was merged is told where it can be
 // learnt (mergedInto).
-func (k *patientKind) Find(ctx context.Context, do call.Doer, q connector.Query) (connector.Found, error) {
+func (k *patientKind) Find(ctx context.Context, do call.Doer, q connector.Query) (found connector.Found, err error) {
 	var voided *connector.Found
+	var absent []string
 	tried := map[string]bool{"": true}
 	byUUID := func(id, how string) (*connector.Found, error) {
 		if tried[id] {
@@ -36,10 +37,14 @@ func (k *patientKind) Find(ctx context.Context, do call.Doer, q connector.Query)
 			voided = &f
 		}
 		if !f.Exists {
+			if !f.Voided {
+				absent = append(absent, id)
+			}
 			return nil, nil
 		}
 		return &f, nil
 	}
+	defer func() { found.Absent = absent }()
 	if f, err := byUUID(q.Made, "made before"); f != nil || err != nil {
 		return orNone(f), err
 	}

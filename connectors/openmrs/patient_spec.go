@@ -31,6 +31,7 @@ var addressFields = func() []string {
 var patientSpec = connector.KindSpec{
 	Name:   "Patient",
 	Person: true,
+	Lasts:  true,
 	About: "A patient and the person she is. Names, identifiers, address and attributes are written one call each, and only those that differ; " +
 		"the preferred name and the preferred address are meant.",
 	ByDefault: "by the id that an earlier message of the same source document made or used, by the link that the crosswalk knows, or by the id that Kiungo derives",

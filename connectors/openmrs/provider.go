@@ -18,7 +18,7 @@ import (
 const providerRep = "custom:(uuid,identifier,retired,auditInfo,person:(uuid,gender,preferredName:full))"
 
 var providerSpec = connector.KindSpec{
-	Name: "Provider",
+	Name: "Provider", Lasts: true,
 	About: "A health worker, as encounters name her, and the person she is. Where no person is given one is made with her. " +
 		"OpenMRS itself lets two providers have one identifier.",
 	ByDefault: "by the id that an earlier message of the same source document made or used, or by the id that Kiungo derives",

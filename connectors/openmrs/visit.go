@@ -20,7 +20,7 @@ const longestVisit = 24*time.Hour - time.Second
 const visitRep = "custom:(uuid,voided,auditInfo,patient:(uuid),visitType:(uuid),location:(uuid),startDatetime,stopDatetime)"
 
 var visitSpec = connector.KindSpec{
-	Name: "Visit",
+	Name: "Visit", Lasts: true,
 	About: "A stay of a patient at a facility, to which encounters belong. A visit that is open at the moment asked for is used and left alone; " +
 		"one that is made is given its end at once, within 24 hours of its start, so that it ends also after a crash.",
 	ByDefault: "by the id that an earlier message of the same source document made, else the patient's visit that is open at the event time",

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,7 @@ import (
 	"github.com/kiungo-health/kiungo/internal/flow"
 	"github.com/kiungo-health/kiungo/internal/ledger"
 	"github.com/kiungo-health/kiungo/internal/ledger/store"
+	"github.com/kiungo-health/kiungo/internal/seal"
 	"github.com/kiungo-health/kiungo/internal/simulate"
 )
 
@@ -36,6 +38,8 @@ type Options struct {
 	Concurrency int
 	Call        time.Duration // latency of each request at the target
 	Waiting     int           // deliveries that wait, meanwhile, for a system that is down
+	FormKB      int           // answers in each form that no flow reads, in kB
+	Nodes       int           // that share the database; 0: one
 	Dir         string        // of the ledger; empty: a temporary one
 	Registry    connector.Registry
 	Database    string // URL of a PostgreSQL; empty: SQLite
@@ -56,6 +60,8 @@ type Run struct {
 	Calls               int     `json:"calls_per_delivery"`
 	Requests            int     `json:"requests_per_delivery"`
 	Waiting             int     `json:"waiting"`
+	FormKB              int     `json:"form_kb"`
+	Nodes               int     `json:"nodes"`
 }
 
 const samplePatient = "11111111-2222-4333-8444-555555555555"
@@ -77,7 +83,7 @@ func Measure(ctx context.Context, o Options) (*Run, error) {
 	}
 	defer target.close()
 	run := &Run{Concurrency: o.Concurrency, CallMillis: float64(o.Call.Microseconds()) / 1000, Store: storeName(o.Database),
-		Deliveries: o.Deliveries, Calls: calls, Requests: len(exchanges), Waiting: o.Waiting}
+		Deliveries: o.Deliveries, Calls: calls, Requests: len(exchanges), Waiting: o.Waiting, FormKB: o.FormKB, Nodes: max(o.Nodes, 1)}
 	if err := rig.loop(ctx, target, exchanges, run); err != nil {
 		return nil, fmt.Errorf("bare loop: %w", err)
 	}
@@ -95,6 +101,7 @@ type rig struct {
 	temp   bool
 	sim    simulate.Simulator
 	sample string
+	ring   *seal.Ring
 	// schemas were made in the database and are dropped.
 	schemas []string
 }
@@ -119,7 +126,7 @@ func newRig(o Options) (*rig, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.sample = string(text)
+	r.sample, r.ring = strings.Replace(string(text), `"notes":`, padding(o.FormKB)+`"notes":`, 1), seal.Temporary()
 	return r, nil
 }
 
@@ -130,19 +137,39 @@ func (r *rig) close() {
 	}
 }
 
+// node is one Kiungo of the bench.
+type node struct {
+	*engine.Engine
+	ledger ledger.Ledger
+}
+
+func (n *node) close() {
+	n.Stop()
+	_ = n.ledger.Close()
+}
+
 // open starts an engine on a new ledger, with OpenMRS at that address.
-func (r *rig) open(ctx context.Context, name, url string, transport http.RoundTripper) (*engine.Engine, ledger.Ledger, error) {
+func (r *rig) open(ctx context.Context, name, url string, transport http.RoundTripper) (*node, error) {
+	database, err := r.schema(name)
+	if err != nil {
+		return nil, err
+	}
+	return r.join(ctx, name, database, url, transport)
+}
+
+// join starts an engine on a ledger that may be there already.
+func (r *rig) join(ctx context.Context, name, database, url string, transport http.RoundTripper) (*node, error) {
 	dir := filepath.Join(r.dir, name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	secret := filepath.Join(dir, "secret")
 	if err := os.WriteFile(secret, []byte("simulated"), 0o600); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	password := filepath.Join(dir, "password")
 	if err := os.WriteFile(password, []byte("Admin123"), 0o600); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	text := fmt.Sprintf(`zone: Africa/Nairobi
 systems:
@@ -154,23 +181,19 @@ integrations:
 `, secret, secret, url, password, max(r.Concurrency, 1), password)
 	file := filepath.Join(dir, "site.yaml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	site, problems := flow.LoadSite(file, r.Registry)
 	if err := problems.Err(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	active, problems := flow.LoadAll(filepath.Join(r.dir, "integrations"), r.Registry, site)
 	if err := problems.Err(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	database, err := r.schema(name)
+	l, err := store.Open(ctx, database, filepath.Join(dir, "ledger"), store.Options{MinFree: -1, Ring: r.ring})
 	if err != nil {
-		return nil, nil, err
-	}
-	l, err := store.Open(ctx, database, filepath.Join(dir, "ledger"), store.Options{MinFree: -1})
-	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	e, err := engine.New(engine.Options{Ledger: l, Registry: r.Registry, Site: site, Integrations: active, Dispatcher: dispatcher(ctx, l, database),
 		Concurrency: r.Concurrency, NoPolls: true, Transport: transport, Probe: time.Hour})
@@ -179,9 +202,9 @@ integrations:
 	}
 	if err != nil {
 		_ = l.Close()
-		return nil, nil, err
+		return nil, err
 	}
-	return e, l, nil
+	return &node{e, l}, nil
 }
 
 // push gives a form to intake as CommCare's forwarding would.
@@ -264,20 +287,16 @@ const ahead = 500
 
 // kiungo pushes the forms through intake and waits until all are done.
 func (r *rig) kiungo(ctx context.Context, target *stub, run *Run) error {
-	e, l, err := r.open(ctx, "run", target.url, nil)
+	nodes, err := r.nodes(ctx, target)
+	defer func() {
+		for _, n := range nodes {
+			n.close()
+		}
+	}()
 	if err != nil {
 		return err
 	}
-	defer l.Close()
-	defer e.Stop()
-	// Warm: metadata is read once, connections are there.
-	if err := push(ctx, e, r.form(1_000_000_000, patientOf(1_000_000_000))); err != nil {
-		return err
-	}
-	if err := e.Settle(ctx, 30*time.Second); err != nil {
-		return err
-	}
-	if err := r.backlog(ctx, e, l); err != nil {
+	if err := r.backlog(ctx, nodes[0]); err != nil {
 		return err
 	}
 	// What recording, loop and backlog left behind is not the run's.
@@ -291,7 +310,7 @@ func (r *rig) kiungo(ctx context.Context, target *stub, run *Run) error {
 		for int64(i)-(target.seen.Load()-before)/int64(run.Requests) > ahead && ctx.Err() == nil {
 			time.Sleep(time.Millisecond)
 		}
-		return push(ctx, e, r.form(i, patientOf(i)))
+		return push(ctx, nodes[i%len(nodes)].Engine, r.form(i, patientOf(i)))
 	}
 	if err := parallel(r.Concurrency, r.Deliveries, feed); err != nil {
 		return err
@@ -301,7 +320,7 @@ func (r *rig) kiungo(ctx context.Context, target *stub, run *Run) error {
 	for target.seen.Load()-before < int64(r.Deliveries*run.Requests) && ctx.Err() == nil && time.Since(began) < 10*time.Minute {
 		time.Sleep(2 * time.Millisecond)
 	}
-	if err := r.allDone(ctx, l); err != nil {
+	if err := r.allDone(ctx, nodes[0].ledger, r.Deliveries+len(nodes)); err != nil {
 		return err
 	}
 	took := time.Since(began)
@@ -314,8 +333,31 @@ func (r *rig) kiungo(ctx context.Context, target *stub, run *Run) error {
 	return nil
 }
 
+// nodes opens the engines that are measured, each warm: metadata is read once,
+// connections are there.
+func (r *rig) nodes(ctx context.Context, target *stub) (nodes []*node, err error) {
+	database, err := r.schema("run")
+	if err != nil {
+		return nil, err
+	}
+	for i := range max(r.Nodes, 1) {
+		n, err := r.join(ctx, fmt.Sprintf("run%d", i), database, target.url, nil)
+		if err != nil {
+			return nodes, err
+		}
+		nodes = append(nodes, n)
+		if err := push(ctx, n.Engine, r.form(1_000_000_000+i, patientOf(1_000_000_000+i))); err != nil {
+			return nodes, err
+		}
+		if err := n.Settle(ctx, 30*time.Second); err != nil {
+			return nodes, err
+		}
+	}
+	return nodes, nil
+}
+
 // allDone waits for the last delivery's end.
-func (r *rig) allDone(ctx context.Context, l ledger.Ledger) error {
+func (r *rig) allDone(ctx context.Context, l ledger.Ledger, want int) error {
 	for {
 		counts, err := l.Counts(ctx)
 		if err != nil {
@@ -330,7 +372,7 @@ func (r *rig) allDone(ctx context.Context, l ledger.Ledger) error {
 				other += c.N
 			}
 		}
-		if done >= int64(r.Deliveries)+1 {
+		if done >= int64(want) {
 			return nil
 		}
 		if other > 0 {
@@ -346,9 +388,9 @@ func (r *rig) allDone(ctx context.Context, l ledger.Ledger) error {
 }
 
 // backlog fills the ledger with deliveries that wait for a system that is down.
-func (r *rig) backlog(ctx context.Context, e *engine.Engine, l ledger.Ledger) error {
+func (r *rig) backlog(ctx context.Context, n *node) error {
 	if r.Waiting == 0 {
 		return nil
 	}
-	return fillBacklog(ctx, e, l, r)
+	return fillBacklog(ctx, n.Engine, n.ledger, r)
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -24,6 +25,18 @@ func (r *rig) form(n int, patient string) []byte {
 	id := uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "bench form %d", n)).String()
 	kase := uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "bench case %d", n)).String()
 	return []byte(strings.NewReplacer("FORM", id, "CASE", kase, "PATIENT", patient, "NID", nationalID(n)).Replace(r.sample))
+}
+
+// padding is so many kB of answers that no flow reads, as real forms have them:
+// text in words, codes and numbers.
+func padding(kb int) string {
+	var b strings.Builder
+	words := strings.Fields("yes no referred fever cough none normal given counselled household water net danger sign mother child visit next week stock")
+	seed := rand.New(rand.NewPCG(1, 2))
+	for n := 0; b.Len() < kb<<10; n++ {
+		fmt.Fprintf(&b, `"question_%d": "%s %s %d", `, n, words[seed.IntN(len(words))], words[seed.IntN(len(words))], seed.IntN(10000))
+	}
+	return b.String()
 }
 
 // nationalID is one number for all: the stub answers with the recorded one. The
@@ -48,26 +61,25 @@ func (r *rig) record(ctx context.Context) ([]exchange, map[string]bool, int, err
 	}
 	r.sim = sim
 	tap := &tap{next: sim}
-	e, l, err := r.open(ctx, "record", "http://openmrs.sim", simulate.Network{"openmrs.sim": tap})
+	n, err := r.open(ctx, "record", "http://openmrs.sim", simulate.Network{"openmrs.sim": tap})
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	defer l.Close()
-	defer e.Stop()
+	defer n.close()
 	const first = "11111111-2222-4333-8444-555555555551"
-	for n, id := range []string{first, samplePatient} {
-		if err := sim.Seed(patientSeed(id, n)); err != nil {
+	for i, id := range []string{first, samplePatient} {
+		if err := sim.Seed(patientSeed(id, i)); err != nil {
 			return nil, nil, 0, err
 		}
 		tap.reset()
-		if err := push(ctx, e, r.form(-1-n, id)); err != nil {
+		if err := push(ctx, n.Engine, r.form(-1-i, id)); err != nil {
 			return nil, nil, 0, err
 		}
-		if err := e.Settle(ctx, 30*time.Second); err != nil {
+		if err := n.Settle(ctx, 30*time.Second); err != nil {
 			return nil, nil, 0, err
 		}
 	}
-	list, err := l.Deliveries(ctx, ledger.Filter{})
+	list, err := n.ledger.Deliveries(ctx, ledger.Filter{})
 	if err != nil {
 		return nil, nil, 0, err
 	}

@@ -3,16 +3,15 @@ package bench
 import (
 	"context"
 	"embed"
-	"encoding/json"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"time"
 
-	"github.com/kiungo-health/kiungo/connectors/openmrs/checkdigit"
 	"github.com/kiungo-health/kiungo/internal/connector"
 	"github.com/kiungo-health/kiungo/internal/engine"
 	"github.com/kiungo-health/kiungo/internal/flow"
@@ -24,16 +23,19 @@ import (
 //go:embed sources
 var sources embed.FS
 
-// SourceOptions say what a run of Feed, Report or Values measures. Everything
-// is in this process: the simulators' work is in the figures too.
+// SourceOptions say what a run of Feed, Report or Values measures.
 type SourceOptions struct {
-	Registry    connector.Registry
-	Concurrency int
-	Entries     int // of the feed
-	Patients    int // that the entries are about
-	Rows        int // of the report; one in a hundred is bad
-	OrgUnits    int
-	Elements    int // data values of each org unit
+	Registry    connector.Registry `json:"-"`
+	Concurrency int                `json:"concurrency"`
+	Entries     int                `json:"entries"`  // of the feed
+	Patients    int                `json:"patients"` // that the entries are about
+	Rows        int                `json:"rows"`     // of the report; one in a hundred is bad
+	OrgUnits    int                `json:"org_units"`
+	Elements    int                `json:"elements"` // data values of each org unit
+	// Apart starts the simulators in a process of their own, with these words of
+	// this program's command line, so that memory is Kiungo's alone. Empty: they
+	// are in this process, and their work is in the figures too.
+	Apart []string `json:"-"`
 }
 
 // SourceRun is one measured run.
@@ -46,31 +48,34 @@ type SourceRun struct {
 	Read   float64          `json:"read_seconds"`
 	States map[string]int64 `json:"states"`
 	PeakMB float64          `json:"peak_mb"`
-	BaseMB float64          `json:"base_mb"` // before the run, simulators included
+	BaseMB float64          `json:"base_mb"` // before the run
+	HeapMB float64          `json:"heap_mb"` // of what was in use at the most, seen every 10 ms
+	// Apart: the simulators' memory is not in the figures.
+	Apart bool `json:"apart"`
 }
 
 // bed is a site of simulators.
 type bed struct {
 	dir    string
-	sims   map[string]simulate.Simulator
+	apart  *apart
 	engine *engine.Engine
 	ledger ledger.Ledger
 }
 
-func newBed(ctx context.Context, o SourceOptions, options map[string]string, table string) (*bed, error) {
+func newBed(ctx context.Context, o SourceOptions, w world) (*bed, error) {
 	dir, err := os.MkdirTemp("", "kiungo-bench-")
 	if err != nil {
 		return nil, err
 	}
-	b := &bed{dir: dir, sims: map[string]simulate.Simulator{}}
-	if err := b.open(ctx, o, options, table); err != nil {
+	b := &bed{dir: dir}
+	if err := b.open(ctx, o, w); err != nil {
 		b.close()
 		return nil, err
 	}
 	return b, nil
 }
 
-func (b *bed) open(ctx context.Context, o SourceOptions, options map[string]string, table string) error {
+func (b *bed) open(ctx context.Context, o SourceOptions, w world) error {
 	sub, err := fs.Sub(sources, "sources")
 	if err != nil {
 		return err
@@ -79,19 +84,35 @@ func (b *bed) open(ctx context.Context, o SourceOptions, options map[string]stri
 	if err := os.CopyFS(folder, sub); err != nil {
 		return err
 	}
-	if table != "" {
-		if err := os.WriteFile(filepath.Join(folder, "tables", "cells.csv"), []byte(table), 0o600); err != nil {
+	if w.table != nil {
+		if err := os.WriteFile(filepath.Join(folder, "tables", "cells.csv"), []byte(w.table(o)), 0o600); err != nil {
 			return err
 		}
 	}
-	network := simulate.Network{}
-	text := "zone: Africa/Nairobi\nintegrations: {b01-sources: {}}\nsystems:\n"
-	for _, name := range []string{"commcare", "openmrs", "dhis2"} {
-		line, err := b.system(name, options[name], o)
+	var there map[string]standing
+	var network http.RoundTripper
+	if len(o.Apart) > 0 {
+		if b.apart, there, err = startApart(ctx, o, w.name); err != nil {
+			return err
+		}
+	} else {
+		sims, err := w.simulators(o)
 		if err != nil {
 			return err
 		}
-		network[name+".sim"] = b.sims[name]
+		net := simulate.Network{}
+		there, network = map[string]standing{}, net
+		for name, sim := range sims {
+			net[name+".sim"] = sim
+			there[name] = standing{URL: "http://" + name + ".sim", Settings: sim.Settings()}
+		}
+	}
+	text := "zone: Africa/Nairobi\nintegrations: {b01-sources: {}}\nsystems:\n"
+	for _, name := range worldSystems {
+		line, err := b.system(name, there[name], o)
+		if err != nil {
+			return err
+		}
 		text += line
 	}
 	file := filepath.Join(b.dir, "site.yaml")
@@ -117,23 +138,17 @@ func (b *bed) open(ctx context.Context, o SourceOptions, options map[string]stri
 	return b.engine.Start(ctx)
 }
 
-// system makes a simulator and the lines of site.yaml that point at it.
-func (b *bed) system(name, options string, o SourceOptions) (string, error) {
-	sim, err := o.Registry[name].Simulate([]byte(options))
-	if err != nil {
-		return "", fmt.Errorf("simulator of %s: %w", name, err)
-	}
-	sim.Traffic().Keep = -1
-	b.sims[name] = sim
+// system gives the lines of site.yaml that point at a simulator.
+func (b *bed) system(name string, at standing, o SourceOptions) (string, error) {
 	secret := map[string]bool{}
 	for _, opt := range o.Registry[name].Options {
 		secret[opt.Name] = opt.Secret
 	}
-	lines := []string{fmt.Sprintf("url: 'http://%s.sim'", name), fmt.Sprintf("limit: '%d'", o.Concurrency)}
+	lines := []string{fmt.Sprintf("url: '%s'", at.URL), fmt.Sprintf("limit: '%d'", o.Concurrency)}
 	if name == "openmrs" {
 		lines = append(lines, "feeds: patient", "feed_from: start")
 	}
-	for k, v := range sim.Settings() {
+	for k, v := range at.Settings {
 		if secret[k] {
 			file := filepath.Join(b.dir, name+"."+k)
 			if err := os.WriteFile(file, []byte(v), 0o600); err != nil {
@@ -153,14 +168,17 @@ func (b *bed) close() {
 	if b.ledger != nil {
 		_ = b.ledger.Close()
 	}
+	if b.apart != nil {
+		b.apart.stop()
+	}
 	_ = os.RemoveAll(b.dir)
 }
 
 // measure reads a source and waits until all that came of it has ended or is held.
 func (b *bed) measure(ctx context.Context, what string, n int, read func() error) (*SourceRun, error) {
 	debug.FreeOSMemory()
-	run := &SourceRun{What: what, N: n, States: map[string]int64{}, BaseMB: resident()}
-	peak := watchPeak()
+	run := &SourceRun{What: what, N: n, States: map[string]int64{}, BaseMB: resident(), Apart: b.apart != nil}
+	peak, heap := watchPeak(), watch(inUse)
 	began := time.Now()
 	if err := read(); err != nil {
 		return nil, err
@@ -190,118 +208,45 @@ func (b *bed) measure(ctx context.Context, what string, n int, read func() error
 	}
 	run.Seconds = time.Since(began).Seconds()
 	run.PerSecond = float64(n) / run.Seconds
-	run.PeakMB = peak()
+	run.PeakMB, run.HeapMB = peak(), heap()
 	return run, nil
 }
-
-func (b *bed) seed(system string, doc any) error {
-	text, err := json.Marshal(doc)
-	if err != nil {
-		return err
-	}
-	return b.sims[system].Seed(text)
-}
-
-type object = map[string]any
 
 // Feed reads a feed of Entries about Patients: each entry is a message, and the
 // patients become cases.
 func Feed(ctx context.Context, o SourceOptions) (*SourceRun, error) {
-	b, err := newBed(ctx, o, map[string]string{"openmrs": `{"feed":"bahmni","feedPage":20}`}, "")
+	b, err := newBed(ctx, o, worlds["feed"])
 	if err != nil {
 		return nil, err
 	}
 	defer b.close()
-	uuid := func(i int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d", i) }
-	var patients []any
-	for i := range o.Patients {
-		patients = append(patients, object{"person": object{"uuid": uuid(i), "gender": []string{"F", "M"}[i%2], "birthdate": fmt.Sprintf("19%02d-%02d-%02d", i%90+10, i%12+1, i%28+1),
-			"names":     []any{object{"givenName": fmt.Sprintf("Given%d", i), "familyName": fmt.Sprintf("Family%d", i%997)}},
-			"addresses": []any{}},
-			"identifiers": []any{object{"identifier": openmrsID(i), "identifierType": "05a29f94-c0ed-11e2-94be-8c13b969e334", "location": "8d6c993e-c2cc-11de-8d13-0010c6dffd0f", "preferred": true}}})
-		if len(patients) == 1000 || i == o.Patients-1 {
-			if err := b.seed("openmrs", object{"patients": patients}); err != nil {
-				return nil, err
-			}
-			patients = patients[:0]
-		}
-	}
-	// The seed has announced each patient; what is wanted is this many entries.
-	var entries []any
-	for i := range o.Entries {
-		entries = append(entries, object{"title": "Patient", "content": "/openmrs/ws/rest/v1/patient/" + uuid(i%o.Patients) + "?v=full"})
-	}
-	if err := b.seed("openmrs", object{"feeds": []any{object{"category": "patient", "reset": true, "entries": entries}}}); err != nil {
-		return nil, err
-	}
 	return b.measure(ctx, "feed entries", o.Entries, func() error { return b.engine.Poll(ctx, "openmrs", "patient") })
 }
 
 // Report reads a report of Rows, of which one in a hundred is bad: each becomes
 // a case, but the bad ones, which are held.
 func Report(ctx context.Context, o SourceOptions) (*SourceRun, error) {
-	b, err := newBed(ctx, o, nil, "")
+	b, err := newBed(ctx, o, worlds["report"])
 	if err != nil {
 		return nil, err
 	}
 	defer b.close()
-	if err := b.seed("openmrs", object{"reports": []any{object{"uuid": "bench-report", "name": "Bench",
-		"dataSets": []any{object{"name": "people", "generate": o.Rows, "bad": 100}}}}}); err != nil {
-		return nil, err
-	}
-	return b.measure(ctx, "report rows", o.Rows, func() error {
-		if _, err := b.engine.Ask(ctx, "report-to-case", "", ""); err != nil {
-			return err
-		}
-		return b.engine.Fetch(ctx, "report-to-case", "")
-	})
+	return b.measure(ctx, "report rows", o.Rows, func() error { return b.fetch(ctx, "report-to-case", "") })
 }
 
 // Values sends Elements data values of each of OrgUnits for one month.
 func Values(ctx context.Context, o SourceOptions) (*SourceRun, error) {
-	table, row, elements, of := "column,element\n", []any{}, []any{}, []any{}
-	columns := []any{object{"column_id": "clinic", "display": "Clinic"}}
-	for i := range o.Elements {
-		id, column := fmt.Sprintf("BenchDe%04d", i), fmt.Sprintf("c%d", i)
-		table += column + "," + id + "\n"
-		columns = append(columns, object{"column_id": column, "display": column})
-		elements = append(elements, object{"id": id, "code": "BENCH_" + fmt.Sprint(i), "name": "Bench " + fmt.Sprint(i), "shortName": "Bench " + fmt.Sprint(i),
-			"valueType": "INTEGER_ZERO_OR_POSITIVE", "domainType": "AGGREGATE", "aggregationType": "SUM", "zeroIsSignificant": true, "categoryCombo": object{"id": "bjDvmb4bfuf"}})
-		of = append(of, object{"dataElement": object{"id": id}})
-	}
-	var units []any
-	for u := range o.OrgUnits {
-		unit := fmt.Sprintf("GenOu%06d", u+1)
-		units = append(units, object{"id": unit})
-		r := object{"clinic": unit}
-		for i := range o.Elements {
-			r[fmt.Sprintf("c%d", i)] = (u+i)%97 + 1
-		}
-		row = append(row, r)
-	}
-	b, err := newBed(ctx, o, map[string]string{"dhis2": fmt.Sprintf(`{"facilities":%d}`, o.OrgUnits)}, table)
+	b, err := newBed(ctx, o, worlds["values"])
 	if err != nil {
 		return nil, err
 	}
 	defer b.close()
-	if err := b.seed("dhis2", object{"dataElements": elements, "dataSets": []any{object{"id": "BenchDsSet1", "code": "BENCH", "name": "Bench", "shortName": "Bench",
-		"periodType": "Monthly", "openFuturePeriods": 0, "expiryDays": 0, "categoryCombo": object{"id": "bjDvmb4bfuf"}, "dataSetElements": of, "organisationUnits": units}}}); err != nil {
-		return nil, err
-	}
-	if err := b.seed("commcare", object{"reports": []any{object{"id": "bench-values", "title": "Bench", "columns": columns, "rows": row}}}); err != nil {
-		return nil, err
-	}
-	return b.measure(ctx, "data values", o.OrgUnits*o.Elements, func() error {
-		if _, err := b.engine.Ask(ctx, "report-to-values", "", "202610"); err != nil {
-			return err
-		}
-		return b.engine.Fetch(ctx, "report-to-values", "")
-	})
+	return b.measure(ctx, "data values", o.OrgUnits*o.Elements, func() error { return b.fetch(ctx, "report-to-values", "202610") })
 }
 
-// openmrsID is an OpenMRS ID with its check character.
-func openmrsID(i int) string {
-	base := fmt.Sprintf("%06d", 100_000+i)
-	check, _ := checkdigit.ModN(base, checkdigit.Mod30) // digits are in the alphabet
-	return base + string(check)
+func (b *bed) fetch(ctx context.Context, flow, period string) error {
+	if _, err := b.engine.Ask(ctx, flow, "", period); err != nil {
+		return err
+	}
+	return b.engine.Fetch(ctx, flow, "")
 }

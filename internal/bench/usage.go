@@ -2,6 +2,7 @@ package bench
 
 import (
 	"os"
+	"runtime/metrics"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,19 +20,23 @@ func cpuTime() time.Duration {
 
 // watchPeak samples the resident memory until the returned function is called,
 // which gives the largest, in MB.
-func watchPeak() func() float64 {
+func watchPeak() func() float64 { return watch(resident) }
+
+// watch samples a figure every 10 ms until the returned function is called, which
+// gives the largest.
+func watch(figure func() float64) func() float64 {
 	stop, done := make(chan struct{}), make(chan float64)
 	go func() {
-		peak := resident()
+		peak := figure()
 		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
 		for {
 			select {
 			case <-stop:
-				done <- max(peak, resident())
+				done <- max(peak, figure())
 				return
 			case <-tick.C:
-				peak = max(peak, resident())
+				peak = max(peak, figure())
 			}
 		}
 	}()
@@ -39,6 +44,13 @@ func watchPeak() func() float64 {
 		close(stop)
 		return <-done
 	}
+}
+
+// inUse is the memory in MB that live and not yet collected objects of the heap take.
+func inUse() float64 {
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(sample)
+	return float64(sample[0].Value.Uint64()) / (1 << 20)
 }
 
 // resident is this process's resident memory in MB, from /proc.

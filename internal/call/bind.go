@@ -108,23 +108,20 @@ func (c *Call) Collect(a Answer) (Outputs, error) {
 	if len(c.Outputs) == 0 {
 		return nil, nil
 	}
-	var doc any
-	if err := json.Unmarshal(a.Body, &doc); err != nil {
-		return nil, fmt.Errorf("%s: the answer is not JSON: %w", c.Name, err)
-	}
 	out := make(Outputs, len(c.Outputs))
 	for name, pointer := range c.Outputs {
-		v, ok := getPointer(doc, pointer)
-		if !ok {
+		raw, err := rawAt(a.Body, pointer)
+		if err != nil {
+			return nil, fmt.Errorf("%s: the answer is not JSON: %w", c.Name, err)
+		}
+		if raw == nil {
 			return nil, fmt.Errorf("%s: the answer has nothing at %s", c.Name, pointer)
 		}
-		text, ok := v.(string)
-		if !ok {
-			b, err := json.Marshal(v)
-			if err != nil {
+		text := string(raw)
+		if raw[0] == '"' {
+			if err := json.Unmarshal(raw, &text); err != nil {
 				return nil, fmt.Errorf("%s: the answer at %s: %w", c.Name, pointer, err)
 			}
-			text = string(b)
 		}
 		out[name] = text
 	}

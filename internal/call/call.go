@@ -140,6 +140,12 @@ type Observed struct {
 
 // Await says how a call that was only accepted becomes done.
 type Await struct {
+	// Verdicts are read in turn, before Check: where the system says what became of
+	// the call (a job's log, then its summary). Observe gives a *Denied where that is
+	// a refusal. When all of them say yes the call is done; when one does not say
+	// anything yet, Check decides.
+	Verdicts []Check `json:"verdicts,omitempty"`
+	// Check tells by what is there now that the call is done.
 	Check Check         `json:"check"`
 	Every time.Duration `json:"every"`
 	Until time.Duration `json:"until"` // after the answer; past it a question

@@ -60,6 +60,7 @@ func TestAnUndoRestoresOnlyWhatStillHoldsWhatWeWrote(t *testing.T) {
 		"untouched":                      {update, Observed{Exists: true, Fields: fields{"gender": "M", "birthdate": "1991-01-01"}}, true, string(body), 0, nil},
 		"a person changed one field":     {update, Observed{Exists: true, Fields: fields{"gender": "O", "birthdate": "1991-01-01"}}, true, `{"birthdate":"1990-01-01"}`, 0, []string{"gender"}},
 		"a person changed all":           {update, Observed{Exists: true, Fields: fields{"gender": "O", "birthdate": "2000-01-01"}}, false, "", 0, []string{"birthdate", "gender"}},
+		"one field was never written":    {update, Observed{Exists: true, Fields: fields{"gender": "M", "birthdate": "1990-01-01"}}, true, `{"gender":"F"}`, 0, nil},
 		"undone already":                 {update, Observed{Exists: true, Fields: fields{"gender": "F", "birthdate": "1990-01-01"}}, false, "", 0, nil},
 		"gone":                           {update, Observed{}, false, "", 0, nil},
 		"made and untouched":             {create, Observed{Exists: true, Fields: fields{"a": "1"}}, true, "", 0, nil},

@@ -123,7 +123,7 @@ func (c *Call) Reversed(o Observed, outputs Known) Reverse {
 		}
 		return Reverse{Send: true, Request: u.Request}
 	}
-	var ours, theirs []string
+	var ours, theirs, back []string
 	for _, path := range want.Paths() {
 		if record.Same(want[path], pre[path]) {
 			// We wrote it as it was; what a person made of it since is theirs.
@@ -134,21 +134,23 @@ func (c *Call) Reversed(o Observed, outputs Known) Reverse {
 		}
 		if record.Same(o.Fields[path], want[path]) || record.Unknown(want[path]) {
 			ours = append(ours, path)
-		} else if !record.Same(o.Fields[path], pre[path]) {
+		} else if record.Same(o.Fields[path], pre[path]) {
+			back = append(back, path) // never written, or given back already
+		} else {
 			theirs = append(theirs, path)
 		}
 	}
 	switch {
 	case len(ours) == 0:
 		return Reverse{Kept: theirs}
-	case len(theirs) == 0:
+	case len(theirs) == 0 && (len(back) == 0 || len(u.Restore) == 0):
 		return Reverse{Send: true, Request: u.Request}
 	case len(u.Restore) == 0:
 		return Reverse{LeftOver: []string{c.About + ": partly changed by others since"}, Kept: theirs}
 	}
 	r := Reverse{Send: true, Request: u.Request, Kept: theirs}
 	drop := map[string]bool{}
-	for _, path := range theirs {
+	for _, path := range append(back, theirs...) {
 		drop[path] = true
 	}
 	body, err := without(u.Request.Body, func(pointer string) bool { return drop[u.Restore[pointer]] }, u.Restore)

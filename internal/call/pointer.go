@@ -1,6 +1,7 @@
 package call
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -29,6 +30,39 @@ func Pointer(parts ...string) string {
 		b.WriteString(strings.ReplaceAll(strings.ReplaceAll(p, "~", "~0"), "/", "~1"))
 	}
 	return b.String()
+}
+
+// rawAt gives the part of a document that a pointer names as it is written, nil
+// if there is none. Only what stands on the way is decoded: answers are large,
+// and of most of them one id is wanted.
+func rawAt(doc json.RawMessage, p string) (json.RawMessage, error) {
+	for _, part := range pointerParts(p) {
+		doc = bytes.TrimSpace(doc)
+		switch {
+		case len(doc) > 0 && doc[0] == '[':
+			var list []json.RawMessage
+			if err := json.Unmarshal(doc, &list); err != nil {
+				return nil, err
+			}
+			i, err := strconv.Atoi(part)
+			if err != nil || i < 0 || i >= len(list) {
+				return nil, nil
+			}
+			doc = list[i]
+		case len(doc) > 0 && doc[0] == '{':
+			var object map[string]json.RawMessage
+			if err := json.Unmarshal(doc, &object); err != nil {
+				return nil, err
+			}
+			var ok bool
+			if doc, ok = object[part]; !ok {
+				return nil, nil
+			}
+		default:
+			return nil, json.Unmarshal(doc, new(any))
+		}
+	}
+	return bytes.TrimSpace(doc), nil
 }
 
 func getPointer(doc any, p string) (any, bool) {

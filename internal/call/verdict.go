@@ -52,6 +52,12 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// Denied is the error of Observe on one of Await's Verdicts: the system accepted
+// the call first, and refused all or part of it later. Its class is Refusal.
+type Denied struct{ Verdict }
+
+func (e *Denied) Error() string { return e.Reason }
+
 // ClassOf gives the class of an error made by a Doer, or "" for another error.
 func ClassOf(err error) Class {
 	var e *Error

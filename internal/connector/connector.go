@@ -47,10 +47,11 @@ type Option struct {
 
 // CommonOptions are options that every system has, whatever its connector.
 var CommonOptions = []Option{
-	{Name: "limit", About: "how many requests it bears at a time", Default: "8"},
-	{Name: "rate", About: "how many requests a second it bears; 0 for no limit", Default: "0"},
+	{Name: "limit", About: "how many requests it bears at a time; nodes that share a ledger share it, at least 1 each", Default: "8"},
+	{Name: "rate", About: "how many requests a second it bears; 0 for no limit; nodes that share a ledger share it", Default: "0"},
 	{Name: "timeout", About: "how long one request may take: 60s", Default: "60s"},
 	{Name: "settle", About: "how long after its time-out a request may still be under way in the system; left out, what its connector knows of it"},
+	{Name: "traceparent", About: "yes: where traces are on, tell it the trace by the W3C header traceparent", Default: "no"},
 }
 
 // Config is a configured instance: values of the options, secrets resolved.
@@ -115,6 +116,11 @@ type Batch struct {
 	// patient data: a gap in a feed, a feed that was reset. They are logged and
 	// kept in the audit trail.
 	Alarms []string
+	// Lost says, in words without patient data, that the source no longer has
+	// what was read from it: a backup was restored, or its feed was purged. The
+	// core then looks whether the system lost what was made in it, before it takes
+	// the batch.
+	Lost string
 }
 
 // Lister is a System that has lists which a flow's schedule asks for: the rows
@@ -194,6 +200,8 @@ type Message struct {
 	System   string
 	Received time.Time
 	Seq      int64 // receive number
+	// Wiped: the content is no longer kept, so that nothing can be planned from it.
+	Wiped bool
 	Incoming
 }
 
@@ -268,6 +276,11 @@ type KindSpec struct {
 	// IDName is a further name under which flows know the id, besides uuid:
 	// ${record.case_id}.
 	IDName string
+	// Lasts: a record, once there, can be read by its id until somebody removes it
+	// for good; one that is voided or deleted still shows that it was there. Find
+	// with nothing but Made is that read. So one that is not there at all was
+	// purged, or its system was restored from a backup.
+	Lasts bool
 	// ByDefault says in words how the record is found when a flow has no find.
 	ByDefault string
 	// Gives are the fields that ${record.x} may use, besides Fields.
@@ -379,6 +392,9 @@ type Found struct {
 	// MergedInto is the id of the record that the voided one was merged into, if
 	// the system tells.
 	MergedInto string
+	// Absent are ids that were read on the way (Made, Linked, of By) and are not
+	// there at all. It may be left out.
+	Absent []string
 	// Several: more than one record fits equally; their ids. Exists is false.
 	Several []string
 	// How says by which criterion it was found: "uuid", "identifier OpenMRS ID".

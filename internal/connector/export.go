@@ -17,6 +17,9 @@ type Exporter interface {
 	// codes; it changes nothing. Records of kinds that no file holds are left out;
 	// an error says what the format cannot hold, and what to do.
 	Export(ctx context.Context, do call.Doer, format string, list []Confirmed) ([]byte, error)
+	// Exported is how many values of a record stand in such a file; 0 where no file
+	// holds its kind.
+	Exported(c Confirmed) int
 }
 
 // Confirmed is a record of a plan that a person has confirmed.

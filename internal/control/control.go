@@ -28,7 +28,12 @@ type Service interface {
 	Counts(ctx context.Context) ([]ledger.Count, error)
 	Retry(ctx context.Context, id int64, who, note string) error
 	Skip(ctx context.Context, id int64, who, note string) error
+	Clock(ctx context.Context, confirmedBy string) (Clock, error)
 	Desk
+	Growth
+	Backups
+	Restored
+	Exports
 }
 
 // Local serves from a ledger of this process; Ring wakes its lanes.
@@ -40,6 +45,12 @@ type Local struct {
 	Forgot  func(ledger.Lesson) // a lesson that a person took back
 	Plan    desk.Planner
 	Lists   func(ctx context.Context, flow, system, period string) (int, error)
+	// Restored is engine.Replay of a running server or an opened site.
+	Restored func(ctx context.Context, o ledger.ReplayOrder) (*ledger.ReplayReport, error)
+	// Of a running server: the clock that schedules go by.
+	Today        func() (time.Time, error)
+	KeepNow      func(ctx context.Context) (ledger.Kept, error)
+	ConfirmClock func(ctx context.Context, who string) error
 }
 
 // Deliveries lists deliveries, newest first.
@@ -110,6 +121,11 @@ type decision struct {
 func handler(s Service) http.Handler {
 	mux := http.NewServeMux()
 	handleDesk(mux, s)
+	handleGrowth(mux, s)
+	handleClock(mux, s)
+	handleBackup(mux, s)
+	handleRestored(mux, s)
+	handleExported(mux, s)
 	mux.HandleFunc("POST /deliveries", func(w http.ResponseWriter, r *http.Request) {
 		var f ledger.Filter
 		if err := json.NewDecoder(r.Body).Decode(&f); err != nil {

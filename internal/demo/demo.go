@@ -17,6 +17,7 @@ import (
 
 	"github.com/kiungo-health/kiungo/integrations"
 	"github.com/kiungo-health/kiungo/internal/connector"
+	"github.com/kiungo-health/kiungo/internal/engine"
 )
 
 // Options of a demo.
@@ -30,7 +31,25 @@ type Options struct {
 	Workers  int // over all worlds; default 32
 	Registry connector.Registry
 	Log      *slog.Logger
+	// Watch is told what happens in every world.
+	Watch engine.Watch
+
+	// Nodes, if not 0, is how many processes run the worlds together, on ledgers
+	// in the PostgreSQL of Database (postgres://…); one is killed on the way.
+	Nodes    int
+	Database string
+	// Lease is how long a node may be silent before the others take its lanes;
+	// default 5 s, so that one sees it: kiungo serve has 30 s.
+	Lease time.Duration
+	// Child is the command of a node: it is given a file's name and the node's
+	// number, and is to call RunNode. Default: this program's "demo node".
+	Child []string
+	// Say is told what happens to the nodes; nil: nobody.
+	Say func(text string)
 }
+
+// usualLease of the demo's nodes.
+const usualLease = 5 * time.Second
 
 // Demo is a running demo.
 type Demo struct {
@@ -38,6 +57,10 @@ type Demo struct {
 	Worlds    []*World
 	Addresses [][2]string // what, where
 
+	// Killed is what was seen of the node that was killed, nil if none was.
+	Killed *TakenOver
+
+	nodes   *nodes // nil: the worlds run in this process
 	dir     string
 	temp    bool
 	servers []*http.Server
@@ -60,6 +83,12 @@ func Start(ctx context.Context, o Options) (*Demo, error) {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Lease <= 0 {
+		o.Lease = usualLease
+	}
+	if o.Nodes == 1 {
+		return nil, errors.New("one node has nobody to take over from it: let there be two or more")
 	}
 	d := &Demo{Options: o, dir: o.Dir}
 	if d.dir == "" {
@@ -84,12 +113,27 @@ func (d *Demo) start(ctx context.Context) error {
 	if err := integrations.Unpack(folder); err != nil {
 		return err
 	}
+	if d.Nodes > 0 {
+		var err error
+		if d.nodes, err = d.newNodes(); err != nil {
+			return err
+		}
+	}
 	for _, w := range d.Worlds {
 		if err := w.start(ctx, d, folder); err != nil {
 			return fmt.Errorf("%s: %w", w.ID, err)
 		}
 	}
-	return nil
+	if d.nodes == nil {
+		return nil
+	}
+	return d.nodes.start(ctx, folder)
+}
+
+func (d *Demo) say(format string, args ...any) {
+	if d.Say != nil {
+		d.Say(fmt.Sprintf(format, args...))
+	}
 }
 
 // choose makes the worlds that are asked for.
@@ -131,6 +175,9 @@ func (d *Demo) Dir() string { return d.dir }
 
 // Stop stops everything, and removes temporary ledgers.
 func (d *Demo) Stop() {
+	if d.nodes != nil {
+		d.nodes.stop()
+	}
 	for _, w := range d.Worlds {
 		w.stop()
 	}
@@ -141,6 +188,9 @@ func (d *Demo) Stop() {
 		if w.Ledger != nil {
 			_ = w.Ledger.Close()
 		}
+	}
+	if d.nodes != nil {
+		d.nodes.drop()
 	}
 	if d.temp {
 		_ = os.RemoveAll(d.dir)
@@ -169,6 +219,7 @@ func (d *Demo) Feed(ctx context.Context, progress func(sent int)) error {
 	}
 	tick := time.NewTicker(time.Duration(float64(time.Second) / d.Rate))
 	defer tick.Stop()
+	killed := make(chan error, 1)
 	sent := 0
 	for n := 0; sent < d.Total(); n++ {
 		for _, w := range d.Worlds {
@@ -184,6 +235,13 @@ func (d *Demo) Feed(ctx context.Context, progress func(sent int)) error {
 				return fmt.Errorf("%s: turn %d: %w", w.ID, n, err)
 			}
 			sent++
+			if d.nodes != nil && sent == d.Total()/2 {
+				go func() {
+					var err error
+					d.Killed, err = d.nodes.killOne(ctx)
+					killed <- err
+				}()
+			}
 			if progress != nil {
 				progress(sent)
 			}
@@ -193,6 +251,9 @@ func (d *Demo) Feed(ctx context.Context, progress func(sent int)) error {
 		if err := w.story.end(ctx, w); err != nil {
 			return fmt.Errorf("%s: end: %w", w.ID, err)
 		}
+	}
+	if d.nodes != nil {
+		return <-killed
 	}
 	return nil
 }

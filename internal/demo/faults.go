@@ -6,6 +6,14 @@ import (
 	"github.com/kiungo-health/kiungo/internal/simulate"
 )
 
+// slowDown lets every request take as long as one over a district's line, so
+// that a node that is killed is in the middle of something.
+func (w *World) slowDown() {
+	for _, s := range w.systems {
+		s.sim.Traffic().Switch(simulate.Fault{Kind: simulate.Slow, Match: "*", Share: 1, Delay: 20 * time.Millisecond})
+	}
+}
+
 // switchFaults: a little of what happens in the field, all the time. The
 // clinic's own people use other addresses (/openmrs/…), which none of it hits.
 func (w *World) switchFaults() {

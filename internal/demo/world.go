@@ -14,7 +14,6 @@ import (
 	"github.com/kiungo-health/kiungo/internal/flow"
 	"github.com/kiungo-health/kiungo/internal/ledger"
 	"github.com/kiungo-health/kiungo/internal/ledger/store"
-	"github.com/kiungo-health/kiungo/internal/runner"
 	"github.com/kiungo-health/kiungo/internal/simulate"
 )
 
@@ -92,7 +91,11 @@ func (w *World) start(ctx context.Context, d *Demo, folder string) error {
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/in/{system}", w.Engine.Intake)
+	var in http.Handler = w.Engine.Intake
+	if d.nodes != nil {
+		in = d.nodes.balancer(w.ID)
+	}
+	mux.Handle("/in/{system}", in)
 	address, err := d.listen(w.ID+" Kiungo takes messages", mux)
 	if err != nil {
 		return err
@@ -103,6 +106,9 @@ func (w *World) start(ctx context.Context, d *Demo, folder string) error {
 	}
 	if d.Faults {
 		w.switchFaults()
+	}
+	if d.nodes != nil {
+		w.slowDown()
 	}
 	return nil
 }
@@ -138,14 +144,19 @@ func (w *World) startEngine(ctx context.Context, d *Demo, folder string) error {
 	if err := problems.Err(); err != nil {
 		return err
 	}
-	if w.Ledger, err = store.OpenSQLite(ctx, w.Data(), store.Options{}); err != nil {
-		return err
+	if d.nodes != nil {
+		w.Ledger, err = d.nodes.open(ctx, w)
+	} else {
+		w.Ledger, err = store.OpenSQLite(ctx, w.Data(), store.Options{})
 	}
-	w.Engine, err = engine.New(engine.Options{Ledger: w.Ledger, Registry: d.Registry, Site: site, Integrations: active,
-		Concurrency: max(2, d.Workers/len(d.Worlds)), Log: d.Log.With("world", w.ID), Probe: 200 * time.Millisecond,
-		Policy: runner.Policy{First: 200 * time.Millisecond, Most: 2 * time.Second}})
 	if err != nil {
 		return err
+	}
+	o := engineOptions(d.Registry, d.Log.With("world", w.ID))
+	o.Ledger, o.Site, o.Integrations, o.Watch = w.Ledger, site, active, d.Watch
+	o.Concurrency = max(2, d.Workers/len(d.Worlds))
+	if w.Engine, err = engine.New(o); err != nil || d.nodes != nil {
+		return err // the nodes run it; here it is looked at
 	}
 	return w.Engine.Start(ctx)
 }

@@ -137,6 +137,10 @@ func under(w *ledger.Work, l ledger.Link) bool {
 
 func (d *Desk) redo(ctx context.Context, w *ledger.Work, planner Planner) Redo {
 	r := Redo{Delivery: w.Delivery, work: w}
+	if w.Message.Wiped {
+		r.Why = ledger.ErrWiped.Error() + "; look at the records it made and correct them by hand"
+		return r
+	}
 	back := *w
 	back.Message.Withdrawn, back.Plan, back.Journal, back.Questions = true, nil, nil, nil
 	p, err := planner(ctx, &back)
@@ -166,6 +170,9 @@ func (d *Desk) DoSplit(ctx context.Context, p *Person, l ledger.Link, redos []Re
 		}
 	}
 	for _, r := range redos {
+		if r.work.Message.Wiped {
+			continue // its Why says what to do
+		}
 		if err := d.again(ctx, p, l, r); err != nil {
 			return fmt.Errorf("take back delivery %d: %w", r.Delivery.ID, err)
 		}

@@ -15,8 +15,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kiungo-health/kiungo/internal/calendar"
 	"github.com/kiungo-health/kiungo/internal/connector"
 	"github.com/kiungo-health/kiungo/internal/flow"
+	"github.com/kiungo-health/kiungo/internal/gate"
 	"github.com/kiungo-health/kiungo/internal/intake"
 	"github.com/kiungo-health/kiungo/internal/lane"
 	"github.com/kiungo-health/kiungo/internal/ledger"
@@ -44,6 +46,8 @@ type Options struct {
 	Soon time.Duration
 	// Grace is how long a stop waits for what runs; 0 is the dispatcher's usual.
 	Grace time.Duration
+	// Watch is told what happens, for metrics and traces.
+	Watch Watch
 	// Dispatcher makes another dispatcher than the one in process: river.New
 	// where several nodes share the ledger.
 	Dispatcher func(run lane.Run, o lane.Options) (Dispatcher, error)
@@ -59,9 +63,13 @@ type Engine struct {
 	dispatcher Dispatcher
 	pollers    map[string]*intake.Poller
 	lists      []*intake.List
+	calendar   *calendar.Calendar
+	backups    backups
 	background sync.WaitGroup
 	cancel     context.CancelFunc
 	ctx        context.Context
+	common     common
+	restored   restored
 }
 
 // New opens the systems and wires the parts together; nothing is sent yet.
@@ -76,6 +84,8 @@ func New(o Options) (*Engine, error) {
 	if err := e.openSystems(); err != nil {
 		return nil, err
 	}
+	e.watchSystems()
+	e.share()
 	var flows []*flow.Flow
 	byName := map[string]*flow.Flow{}
 	for _, in := range o.Integrations {
@@ -88,21 +98,30 @@ func New(o Options) (*Engine, error) {
 		}
 	}
 	e.Runner = &runner.Runner{Ledger: o.Ledger, Systems: e.Systems, Policy: o.Policy, Log: o.Log,
-		Flows: func(name string) *flow.Flow { return byName[name] }}
+		Sane: e.sane, Observe: o.Watch.Ended, Flows: func(name string) *flow.Flow { return byName[name] }}
+	e.restored.ledger, _ = o.Ledger.(ledger.Replayer)
+	e.Runner.Lost = e.gone
 	var err error
 	if e.dispatcher, err = e.dispatch(e.run); err != nil {
 		return nil, err
 	}
 	o.Ledger.OnDue(func(lanes []int64) { e.Ring(lanes...) })
-	e.Intake = &intake.Intake{Ledger: o.Ledger, Flows: flows, Systems: e.Systems, Registry: o.Registry, Wake: e.wake, Log: o.Log}
+	e.onBulk()
+	e.Intake = &intake.Intake{Ledger: o.Ledger, Flows: flows, Systems: e.Systems, Registry: o.Registry, Wake: e.wake, Log: o.Log, Observe: o.Watch.Taken, Lost: e.feedLost}
 	e.makePollers()
+	e.makeCalendar()
 	return e, e.makeLists(flows)
 }
 
 // run runs one delivery. When the ledger cannot take its outcome the lane is
 // given back, as if it had not been run: the journal knows how far it came.
 func (e *Engine) run(ctx context.Context, w *ledger.Work) *ledger.Work {
-	next, err := e.Runner.Run(ctx, w)
+	e.upToDate(ctx, w)
+	ctx = ledger.Running(ctx, w)
+	if w.Bulk {
+		ctx = gate.AsBulk(ctx) // its requests let others go first too
+	}
+	next, err := e.watched(ctx, w)
 	if err == nil {
 		return next
 	}
@@ -112,12 +131,26 @@ func (e *Engine) run(ctx context.Context, w *ledger.Work) *ledger.Work {
 		}
 		return nil
 	}
-	e.Log.Error("a delivery could not be written down and will be taken up again", "delivery", w.Delivery.ID, "error", err)
+	if errors.Is(err, ledger.ErrAway) {
+		// It is taken up again at once: not too often.
+		select {
+		case <-ctx.Done():
+		case <-time.After(awayPause):
+		}
+	} else {
+		e.Log.Error("a delivery could not be written down and will be taken up again", "delivery", w.Delivery.ID, "error", err)
+	}
 	if err := e.Ledger.Release(context.WithoutCancel(ctx), w); err != nil && !errors.Is(err, ledger.ErrFenced) {
 		e.Log.Error("a lane could not be given back", "delivery", w.Delivery.ID, "error", err)
+		if n, ok := e.Ledger.(node); ok {
+			n.Drop(w)
+		}
 	}
 	return nil
 }
+
+// awayPause is how long a lane rests when the ledger could not be read.
+const awayPause = time.Second
 
 // Ring tells the dispatcher that lanes became due.
 func (e *Engine) Ring(lanes ...int64) { e.dispatcher.Ring(lanes...) }
@@ -167,6 +200,9 @@ func (e *Engine) client() *http.Client {
 		t.MaxIdleConnsPerHost = 64
 		t.Proxy = http.ProxyFromEnvironment
 		transport = t
+		if e.Dispatcher != nil {
+			transport = system.Guarded(t)
+		}
 	}
 	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
@@ -197,6 +233,8 @@ func limitsOf(options map[string]string) (system.Limits, map[string]string, erro
 			l.Timeout, err = time.ParseDuration(v)
 		case "settle":
 			l.Settle, err = time.ParseDuration(v)
+		case "traceparent":
+			l.Traceparent, err = yes(v)
 		default:
 			rest[k] = v
 		}
@@ -249,6 +287,9 @@ func (e *Engine) wake(systemName, stream string) {
 		case p.Now <- struct{}{}:
 		default:
 		}
+		if e.common.ledger != nil && e.cancel != nil && e.ctx.Err() == nil && !e.NoPolls {
+			e.background.Go(func() { e.pollHere(p) })
+		}
 	}
 }
 
@@ -271,20 +312,34 @@ func (e *Engine) Start(ctx context.Context) error {
 	}
 	for _, c := range circuits {
 		if port, ok := e.Systems[c.System]; ok && c.State == circuitOpen {
-			port.Trip(c.Reason)
+			port.Follow(true, c.Login, c.Reason)
 			e.heal(port)
 		}
+	}
+	if err := e.followStops(ctx); err != nil {
+		return err
+	}
+	if !e.NoPolls {
+		e.background.Go(func() { e.Identify(e.ctx) })
+	}
+	if e.common.ledger == nil {
+		e.background.Go(func() { e.wakeLeftOvers(e.ctx) })
 	}
 	e.background.Go(func() {
 		if err := e.dispatcher.Run(e.ctx); err != nil {
 			e.Log.Warn("some lanes could not be given back; they are taken up at the next start", "error", err)
 		}
 	})
-	if e.Dispatcher != nil {
+	if e.common.ledger != nil {
+		e.background.Go(func() { e.followCommon(e.ctx) })
 		e.background.Go(func() { e.elected(e.ctx, "circuits", e.watchCircuits) })
 	}
 	if e.NoPolls {
 		return nil
+	}
+	e.background.Go(func() { e.elected(e.ctx, "archive", e.keep) })
+	if e.Site.Backup != nil {
+		e.background.Go(func() { e.elected(e.ctx, "backup", e.keepBackups) })
 	}
 	for _, p := range e.pollers {
 		e.background.Go(func() { e.elected(e.ctx, "poll "+p.System.Name()+"/"+p.Stream.Name, p.Run) })
@@ -313,11 +368,15 @@ const (
 
 // circuit remembers that a system went down or came back.
 func (e *Engine) circuit(port *system.Port, open bool, reason string) {
+	if e.common.ledger != nil && e.cancel != nil {
+		e.tell(e.ctx, port) // the elected node closes it
+		return
+	}
 	name, state := port.Name(), circuitClosed
 	if open {
 		state = circuitOpen
 	}
-	if err := e.Ledger.SetCircuit(context.WithoutCancel(e.ctx), ledger.Circuit{System: name, State: state, Reason: reason, Since: e.Ledger.Now()}); err != nil {
+	if err := e.Ledger.SetCircuit(context.WithoutCancel(e.ctx), ledger.Circuit{System: name, State: state, Reason: reason, Since: e.Ledger.Now(), Login: port.ByLogin()}); err != nil {
 		e.Log.Error("could not store a system's state", "system", name, "error", err)
 	}
 	if open {
@@ -330,8 +389,8 @@ func (e *Engine) circuit(port *system.Port, open bool, reason string) {
 }
 
 func (e *Engine) heal(port *system.Port) {
-	if e.cancel == nil {
-		return // only opened, to plan or to look: nothing waits for it
+	if e.cancel == nil || e.common.ledger != nil {
+		return // only opened, to plan or to look; or the elected node does it
 	}
 	e.background.Go(func() { _ = port.Heal(e.ctx) })
 }
@@ -340,6 +399,9 @@ func (e *Engine) heal(port *system.Port) {
 // a time, so that catching up does not drown what comes in.
 func (e *Engine) unblock(port *system.Port) {
 	const chunk = 500
+	if !e.NoPolls {
+		e.identify(e.ctx, port)
+	}
 	for e.ctx.Err() == nil {
 		if open, _ := port.Open(); open {
 			return

@@ -61,7 +61,7 @@ func (e *Engine) makeLists(flows []*flow.Flow) error {
 				if _, ok := port.System.(connector.Lister); !ok {
 					return fmt.Errorf("flow %s asks %s for a list, and it has none", f.Name, name)
 				}
-				e.lists = append(e.lists, &intake.List{In: e.Intake, System: port, Flow: f, Source: s, Now: make(chan struct{}, 1)})
+				e.lists = append(e.lists, &intake.List{In: e.Intake, System: port, Flow: f, Source: s, Now: make(chan struct{}, 1), Today: e.Today})
 			}
 		}
 	}

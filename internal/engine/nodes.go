@@ -6,6 +6,7 @@ import (
 
 	"github.com/kiungo-health/kiungo/internal/lane"
 	"github.com/kiungo-health/kiungo/internal/ledger"
+	"github.com/kiungo-health/kiungo/internal/system"
 )
 
 // Dispatcher runs lanes that are due: lane.Dispatcher in one process,
@@ -22,6 +23,8 @@ type node interface {
 	Lead(ctx context.Context, name string, length time.Duration) (bool, error)
 	// Hold gives a context that ends when this node may not send any more.
 	Hold(ctx context.Context) (context.Context, context.CancelFunc, error)
+	// MaySend asks that again, right before something is written.
+	MaySend(ctx context.Context) error
 	// Drop says that this process runs a delivery no more.
 	Drop(w *ledger.Work)
 }
@@ -35,12 +38,29 @@ func (o *Options) dispatch(run lane.Run) (Dispatcher, error) {
 	return lane.New(o.Ledger, run, lo), nil
 }
 
+// onBulk has the dispatcher in process look for lanes of bulk when some became
+// due; River's sweep finds them by itself.
+func (e *Engine) onBulk() {
+	l, tells := e.Ledger.(interface{ OnBulk(func()) })
+	d, looks := e.dispatcher.(interface{ Look() })
+	if tells && looks {
+		l.OnBulk(d.Look)
+	}
+}
+
 // hold binds what is sent to this node's lease.
 func (o *Options) hold() func(context.Context) (context.Context, context.CancelFunc, error) {
-	if n, ok := o.Ledger.(node); ok {
-		return n.Hold
+	n, ok := o.Ledger.(node)
+	if !ok || o.Dispatcher == nil {
+		return nil // nobody else runs our lanes
 	}
-	return nil
+	return func(ctx context.Context) (context.Context, context.CancelFunc, error) {
+		held, end, err := n.Hold(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		return system.WithGuard(held, func() error { return n.MaySend(held) }), end, nil
+	}
 }
 
 const (
@@ -80,38 +100,6 @@ func (e *Engine) elected(ctx context.Context, name string, f func(context.Contex
 			now = nil
 		case now == nil:
 			now = begin(ctx, f)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// circuitsLooked is how often the systems that are down are looked at.
-const circuitsLooked = 10 * time.Second
-
-// watchCircuits probes systems that another node found down and did not live to
-// see come back: deliveries wait for them that nobody else would wake. It runs
-// on one node, so that few probes are made (law 27).
-func (e *Engine) watchCircuits(ctx context.Context) {
-	tick := time.NewTicker(circuitsLooked)
-	defer tick.Stop()
-	for {
-		circuits, err := e.Ledger.Circuits(ctx)
-		if err != nil && ctx.Err() == nil {
-			e.Log.Warn("could not read which systems are down", "error", err)
-		}
-		for _, c := range circuits {
-			port, ok := e.Systems[c.System]
-			if !ok || c.State != circuitOpen || e.Ledger.Now().Sub(c.Since) < circuitsLooked {
-				continue
-			}
-			if open, _ := port.Open(); !open {
-				port.Trip(c.Reason)
-				e.heal(port)
-			}
 		}
 		select {
 		case <-ctx.Done():

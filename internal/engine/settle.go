@@ -56,7 +56,7 @@ func (e *Engine) moving(ctx context.Context) (*ledger.Delivery, error) {
 				}
 			}
 			return &list[i], nil
-		case d.BlockedOn != "" && d.BlockedOn != ledger.BlockClaim, d.Attempts >= enoughTries && d.State != ledger.Received, stuck[d.Lane] && d.State == ledger.Received:
+		case d.BlockedOn != "" && d.BlockedOn != ledger.BlockClaim, d.Attempts >= enoughTries && d.State != ledger.Received, stuck[d.Lane] && (d.State == ledger.Received || d.State == ledger.Waiting && !d.Due.After(e.Ledger.Now())):
 			continue
 		}
 		return &list[i], nil

@@ -247,6 +247,8 @@ func (r *reader) siteChoice(i *Integration, v SiteValue, use *SiteIntegration, l
 		return v.Default
 	case v.Optional:
 		return nil
+	case !i.asks(v.Name):
+		return "site:" + v.Name // only flows that are off use it
 	case l.Site == nil:
 		if v.Example != "" {
 			return v.Example

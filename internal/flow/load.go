@@ -96,6 +96,7 @@ func (l *Loader) Load(dir string) (*Integration, Problems) {
 		return nil, r.problems.sorted()
 	}
 	r.tablesOf(i, l)
+	r.switchedOff(i, docs[0], l)
 	r.integration(i, docs, l)
 	r.flows(i, l)
 	r.winsKnown(i, docs[0].get("wins"), l)
@@ -133,13 +134,16 @@ func (r *reader) tablesOf(i *Integration, l *Loader) {
 
 // flows reads flows/*.yaml.
 func (r *reader) flows(i *Integration, l *Loader) {
-	paths, _ := filepath.Glob(filepath.Join(i.Dir, "flows", "*.y*ml")) // the pattern is ours: no error possible
+	paths := flowFiles(i.Dir)
 	if len(paths) == 0 {
 		r.add(SeverityError, CodeMissingKey, &source{path: "flows"}, 1, 1, "the folder has no flows/*.yaml")
 	}
 	names := map[string]*Flow{}
 	for _, p := range paths {
 		for _, doc := range r.file(p, "flows/"+filepath.Base(p)) {
+			if n := doc.get("flow"); n != nil && slices.Contains(i.Off, n.text) {
+				continue
+			}
 			f := r.flow(doc, i, l)
 			if f == nil {
 				continue

@@ -23,14 +23,16 @@ type Integration struct {
 	People   People
 	Wins     Wins
 	Flows    []*Flow
+	Off      []string          // names of flows that the site has switched off; they are not in Flows
 	Tables   map[string]*Table // the site's rows put over the shipped ones
 	Declared []SiteValue
 	Dir      string
 	Hash     string // of everything in it that decides behaviour, in hex
 
-	site   *Site
-	values map[string]any // site: values as expressions see them
-	taught sync.Map       // table and codes -> what a person answered
+	site      *Site
+	values    map[string]any  // site: values as expressions see them
+	mentioned map[string]bool // names of site values that flows which are on use; nil: all
+	taught    sync.Map        // table and codes -> what a person answered
 }
 
 // SiteValue is a value that an integration asks its site for.

@@ -31,8 +31,10 @@ func Reference(reg connector.Registry) []byte {
 		{"A value under site:", "", siteValueKeys},
 		{"people", "A profile of the site's own stands under match as a mapping; see *How people are matched*.", peopleKeys},
 		{"site.yaml", "Rows for an integration's tables stand in `tables/INTEGRATION/TABLE.csv` beside it.", siteKeys},
+		{"keep", "What is open, held or half undone stays whatever its age; so do the documents and versions that were accepted, what was made, people and lists.", keepKeys},
 		{"A system", "", systemKeys},
 		{"An integration of the site", "", useKeys},
+		{"Backups of the site", "", backupKeys},
 	} {
 		p.keys(s.title, s.intro, s.keys)
 	}

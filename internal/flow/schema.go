@@ -33,6 +33,8 @@ func Schema(reg connector.Registry) []byte {
 		"people":      closed(peopleKeys, nil),
 		"site":        closed(siteKeys, nil),
 		"use":         closed(useKeys, nil),
+		"backup":      closed(backupKeys, nil),
+		"keep":        closed(keepKeys, nil),
 		"system":      systemSchema(reg),
 	}
 	var kinds []any
@@ -152,8 +154,12 @@ func shapeSchema(k key) js {
 		return mapOf(ref("siteValue"))
 	case "people":
 		return ref("people")
+	case "keep":
+		return ref("keep")
 	case "system map":
 		return mapOf(ref("system"))
+	case "backup":
+		return ref("backup")
 	case "use map":
 		return mapOf(js{"anyOf": []any{ref("use"), typeOf("null")}})
 	}

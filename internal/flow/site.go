@@ -23,10 +23,16 @@ type Site struct {
 	Language     string         // column of texts.csv: "en"
 	Systems      map[string]*System
 	Integrations map[string]*SiteIntegration
+	Keep         Retention
+	Backup       *Backup // nil: none is made by schedule
 	Dir          string
 
 	src *source
 }
+
+// Retention says how long things are kept, 0 for ever: contents of messages after
+// their deliveries ended, and ended deliveries before they are archived.
+type Retention struct{ Content, Deliveries time.Duration }
 
 // System is a configured instance of a connector.
 type System struct {
@@ -45,6 +51,7 @@ type SiteIntegration struct {
 	Values map[string]any // as they are written
 	at     *node
 	values map[string]*node
+	off    []*node // names of flows
 }
 
 // Keys of site.yaml.
@@ -53,8 +60,10 @@ var (
 		{name: "zone", about: "time zone of days and of moments without one: Africa/Nairobi", shape: "text"},
 		{name: "region", about: "two letters of the country for phone numbers written without its code: KE", shape: "text"},
 		{name: "language", about: "the column of texts.csv that is used: en", shape: "text"},
+		{name: "keep", about: "how long contents and deliveries are kept", shape: "keep"},
 		{name: "systems", about: "the systems by name", shape: "system map"},
 		{name: "integrations", about: "the integrations that are used, by the name of their folder", shape: "use map"},
+		{name: "backup", about: "backups of the ledger that are made by themselves", shape: "backup"},
 	}
 	systemKeys = []key{
 		{name: "connector", about: "the kind of system: openmrs", shape: "text", required: true},
@@ -63,8 +72,13 @@ var (
 		{name: "active", about: "false: it is neither asked nor written", shape: "bool"},
 		{name: "zone", about: "its time zone, if it is not the site's", shape: "text"},
 	}
+	keepKeys = []key{
+		{name: "content", about: "how long after its deliveries ended the content of a message is kept: 90 days (if it is not said); or ever", shape: "text"},
+		{name: "deliveries", about: "how long ended deliveries stay in the ledger before they go into the archive: 365 days (if it is not said); or ever", shape: "text"},
+	}
 	useKeys = []key{
 		{name: "active", about: "false: its flows do not run", shape: "bool"},
+		{name: "off", about: "names of its flows that do not run here: they get no deliveries and ask for no lists, and site values that only they use need not be given", shape: "text list"},
 		{name: "site", about: "the values that integration.yaml asks for", shape: "any map"},
 	}
 )
@@ -97,6 +111,8 @@ func LoadSite(path string, reg connector.Registry) (*Site, Problems) {
 			r.errorf(n, CodeValue, "%q is not a country of the phone network; write its two letters: KE", s.Region)
 		}
 	}
+	s.Keep = r.keep(d.get("keep"))
+	s.Backup = r.backup(d.get("backup"))
 	for _, p := range r.object(d.get("systems")) {
 		s.Systems[p.key.text] = r.system(p, reg)
 	}
@@ -104,6 +120,39 @@ func LoadSite(path string, reg connector.Registry) (*Site, Problems) {
 		s.Integrations[p.key.text] = r.use(p)
 	}
 	return s, r.problems.sorted()
+}
+
+// usualKeep is how long things are kept if the site does not say.
+var usualKeep = Retention{Content: 90 * 24 * time.Hour, Deliveries: 365 * 24 * time.Hour}
+
+// leastKeep is the shortest time that things are kept.
+const leastKeep = 24 * time.Hour
+
+func (r *reader) keep(n *node) Retention {
+	k := usualKeep
+	if n == nil || !r.keys(n, "keep", keepKeys) {
+		return k
+	}
+	k.Content = r.kept(n.get("content"), k.Content)
+	k.Deliveries = r.kept(n.get("deliveries"), k.Deliveries)
+	if k.Deliveries > 0 && k.Content > k.Deliveries {
+		r.errorf(n, CodeValue, "content cannot be kept longer than deliveries: what is in the archive is not wiped later; write content: ever to keep it there")
+	}
+	return k
+}
+
+func (r *reader) kept(n *node, usual time.Duration) time.Duration {
+	if n == nil {
+		return usual
+	}
+	if r.text(n) == "ever" {
+		return 0
+	}
+	d := r.span(n)
+	if d > 0 && d < leastKeep {
+		r.errorf(n, CodeValue, "%q is too short; keep it a day at least", n.text)
+	}
+	return d
 }
 
 func (r *reader) system(p pair, reg connector.Registry) *System {
@@ -174,6 +223,11 @@ func (r *reader) use(p pair) *SiteIntegration {
 	}
 	if n := p.value.get("active"); n != nil {
 		u.Active = r.boolean(n)
+	}
+	for _, n := range r.list(p.value.get("off")) {
+		if r.text(n) != "" {
+			u.off = append(u.off, n)
+		}
 	}
 	for _, v := range r.object(p.value.get("site")) {
 		u.values[v.key.text] = v.value

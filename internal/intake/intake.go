@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/kiungo-health/kiungo/internal/connector"
 	"github.com/kiungo-health/kiungo/internal/flow"
@@ -33,6 +34,22 @@ type Intake struct {
 	Wake     func(system, stream string) // a stream to poll now
 	Limit    int64
 	Log      *slog.Logger
+	// Observe is told what became of messages, for metrics and traces; nil: nobody.
+	Observe func(ctx context.Context, t Taken)
+	// Lost is told that a stream no longer has what was read from it
+	// (connector.Batch.Lost); its error says that nothing of it is to be taken:
+	// the system was restored from a backup. Nil: nobody looks.
+	Lost func(ctx context.Context, system, what string) error
+
+	refused seldom
+}
+
+// Taken is what became of messages that arrived together, pushed or polled.
+type Taken struct {
+	System   string
+	Accepted []ledger.Accepted
+	Began    time.Time
+	Err      error // they were not stored
 }
 
 // Accept routes and stores messages of one system; advance moves a poll
@@ -51,6 +68,15 @@ func (in *Intake) Accept(ctx context.Context, from string, messages []connector.
 	if len(arrivals) == 0 && advance == nil {
 		return nil, nil
 	}
+	began := time.Now()
+	accepted, err := in.store(ctx, arrivals, advance)
+	if in.Observe != nil && len(arrivals) > 0 {
+		in.Observe(ctx, Taken{from, accepted, began, err})
+	}
+	return accepted, err
+}
+
+func (in *Intake) store(ctx context.Context, arrivals []ledger.Arrival, advance *ledger.Advance) ([]ledger.Accepted, error) {
 	for i := range arrivals {
 		if err := in.formerRoutes(ctx, &arrivals[i]); err != nil {
 			return nil, err
@@ -216,14 +242,16 @@ func (in *Intake) take(w http.ResponseWriter, r *http.Request, name string, rece
 			answer(w, http.StatusBadRequest, bad.Text, nil)
 			return
 		}
-		in.log().Error("a message could not be read", "system", name, "error", err)
+		in.log().ErrorContext(r.Context(), "a message could not be read", "system", name, "error", err)
 		answer(w, http.StatusServiceUnavailable, "the message could not be read now; send it again", nil)
 		return
 	}
 	// The sender may hang up; what it sent is stored all the same.
 	accepted, err := in.Accept(context.WithoutCancel(r.Context()), name, messages, nil)
 	if err != nil {
-		in.log().Error("messages could not be stored", "system", name, "error", err)
+		if n, say := in.refused.say(time.Now()); say {
+			in.log().ErrorContext(r.Context(), "messages could not be stored", "system", name, "error", err, "times since this was last said", n)
+		}
 		w.Header().Set("Retry-After", "60")
 		answer(w, http.StatusServiceUnavailable, "the message could not be stored now; send it again later", nil)
 		return

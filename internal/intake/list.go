@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kiungo-health/kiungo/internal/calendar"
 	"github.com/kiungo-health/kiungo/internal/connector"
 	"github.com/kiungo-health/kiungo/internal/flow"
 	"github.com/kiungo-health/kiungo/internal/ledger"
@@ -28,6 +29,16 @@ type List struct {
 	Source *flow.Source
 	// Now asks for the list before its time.
 	Now chan struct{}
+	// Today gives the time of day by which the schedule goes, or an error while
+	// it is not known; nil: ledger time.
+	Today func() (time.Time, error)
+}
+
+func (l *List) today() (time.Time, error) {
+	if l.Today == nil {
+		return l.In.Ledger.Now(), nil
+	}
+	return l.Today()
 }
 
 // listState is what is stored between chunks and runs.
@@ -119,7 +130,14 @@ func (l *List) next(ctx context.Context) (time.Duration, error) {
 	if len(state.Todo) > 0 {
 		return l.chunk(ctx, state, old)
 	}
-	due, err := l.plan(state, l.In.Ledger.Now())
+	now, err := l.today()
+	if errors.As(err, new(*calendar.StoppedError)) {
+		return listRetry, nil // it has been told; what is missed meanwhile is caught up with
+	}
+	if err != nil {
+		return 0, err
+	}
+	due, err := l.plan(state, now)
 	if err != nil {
 		return 0, err
 	}
@@ -195,7 +213,10 @@ func (l *List) ask(ctx context.Context, periodName string) error {
 	if err != nil {
 		return err
 	}
-	now := l.In.Ledger.Now()
+	now, err := l.today()
+	if err != nil {
+		return err
+	}
 	if state.Last.IsZero() {
 		state.Last = now
 	}
@@ -240,7 +261,7 @@ func (l *List) save(ctx context.Context, state *listState, old []byte, messages 
 	if err != nil {
 		return err
 	}
-	adv := &ledger.Advance{System: l.System.Name(), Stream: "list " + l.Name(), Old: old, New: now, List: listing}
+	adv := &ledger.Advance{System: l.System.Name(), Stream: "list " + l.Name(), Old: old, New: now, List: listing, Bulk: true}
 	_, err = l.In.Accept(ctx, l.System.Name(), messages, adv)
 	return err
 }

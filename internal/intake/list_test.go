@@ -601,13 +601,13 @@ func TestWhatIsAskedForWhileAListIsReadIsNotLost(t *testing.T) {
 	d.source.pages = always(page(true, "a=x"))
 	d.once()
 	other := *d.list
-	in := *d.list.In
+	in := &intake.Intake{Flows: d.list.In.Flows, Systems: d.list.In.Systems, Registry: d.list.In.Registry, Log: d.list.In.Log}
 	in.Ledger = &busy{d.ledger, func() {
 		if err := d.list.Ask(t.Context(), ""); err != nil {
 			t.Error(err)
 		}
 	}}
-	other.In = &in
+	other.In = in
 	if err := other.Ask(t.Context(), ""); err != nil {
 		t.Fatal(err)
 	}
@@ -620,10 +620,10 @@ func TestTwoWorkersReadAChunkOnce(t *testing.T) {
 	d.once()
 	d.to("2026-03-09", "05:00")
 	d.source.pages = always(page(false, "a=x"), page(true, "b=y"))
-	in := *d.list.In
+	in := &intake.Intake{Flows: d.list.In.Flows, Systems: d.list.In.Systems, Registry: d.list.In.Registry, Log: d.list.In.Log}
 	in.Ledger = &busy{d.ledger, func() { d.once() }}
 	other := *d.list
-	other.In = &in
+	other.In = in
 	if _, err := other.Once(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -40,12 +40,18 @@ func (p *Poller) Run(ctx context.Context) {
 	}
 }
 
+// smallPoll is how many messages a poll of today's work brings at most, with all
+// there is behind it. One that brings more catches up: the rest is bulk, and
+// lets what comes meanwhile go first (law 27).
+const smallPoll = 50
+
 // Once polls all that there is now.
 func (p *Poller) Once(ctx context.Context) error {
 	source, ok := p.System.System.(connector.Poller)
 	if !ok {
 		return fmt.Errorf("%s cannot be polled", p.System.Name())
 	}
+	brought := 0
 	for {
 		position, err := p.In.Ledger.Position(ctx, p.System.Name(), p.Stream.Name)
 		if err != nil {
@@ -55,7 +61,13 @@ func (p *Poller) Once(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		advance := &ledger.Advance{System: p.System.Name(), Stream: p.Stream.Name, Old: position, New: batch.Position}
+		if batch.Lost != "" && p.In.Lost != nil {
+			if err := p.In.Lost(ctx, p.System.Name(), batch.Lost); err != nil {
+				return err
+			}
+		}
+		brought += len(batch.Messages)
+		advance := &ledger.Advance{System: p.System.Name(), Stream: p.Stream.Name, Old: position, New: batch.Position, Bulk: brought > smallPoll}
 		_, err = p.In.Accept(ctx, p.System.Name(), batch.Messages, advance)
 		if errors.Is(err, ledger.ErrMoved) {
 			return nil // another poller was faster

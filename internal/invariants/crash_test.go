@@ -75,7 +75,7 @@ func (w *world) accounts(list []ledger.Delivery, forms []form) map[ledger.State]
 		}
 	}
 	for _, f := range forms {
-		docs[f.id]--
+		docs[f.ID]--
 	}
 	for doc, n := range docs {
 		if n != 0 {
@@ -98,7 +98,7 @@ func (w *world) withRestarts(k *killer, forms []form, oneByOne bool) {
 		w.restart()
 	}
 	for i := 0; i < len(forms); {
-		if !w.push(forms[i].body()) {
+		if !w.push(forms[i].Body()) {
 			w.restart()
 			continue
 		}

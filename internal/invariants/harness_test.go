@@ -23,9 +23,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/goccy/go-yaml"
-
 	"github.com/kiungo-health/kiungo/connectors"
+	"github.com/kiungo-health/kiungo/internal/clinictest"
 	"github.com/kiungo-health/kiungo/internal/engine"
 	"github.com/kiungo-health/kiungo/internal/flow"
 	"github.com/kiungo-health/kiungo/internal/ledger"
@@ -37,9 +36,9 @@ import (
 
 const (
 	shipped = "../../integrations/i05-commcare-openmrs-feed"
-	serverA = "openmrs-a" // serves clinic-a
-	serverB = "openmrs-b" // serves clinic-b
-	source  = "commcare"
+	serverA = clinictest.ServerA
+	serverB = clinictest.ServerB
+	source  = clinictest.Source
 )
 
 // patience is in the bubble's own time: what has not come to rest by then never does.
@@ -119,17 +118,13 @@ func newWorld(t testing.TB, folder string) *world {
 	t.Helper()
 	w := &world{t: t, dir: tempDir(t), folder: folder, workers: 4, sims: map[string]simulate.Simulator{}, net: simulate.Network{}}
 	w.witness = newWitness(w)
-	for name, kind := range map[string]string{source: "commcare", serverA: "openmrs", serverB: "openmrs"} {
-		sim, err := registry[kind].Simulate(nil)
-		w.must(err)
-		w.sims[name] = sim
-		w.net[name+".sim"] = w.witness.wrap(name, sim)
-	}
 	dictionary, err := os.ReadFile(filepath.Join(shipped, "scenarios", "openmrs.json"))
 	w.must(err)
-	w.must(w.sims[serverA].Seed(dictionary))
-	w.must(w.sims[serverB].Seed(dictionary))
-	w.must(w.sims[source].Seed(places))
+	w.sims, err = clinictest.Simulators(registry, dictionary)
+	w.must(err)
+	for name, sim := range w.sims {
+		w.net[name+".sim"] = w.witness.wrap(name, sim)
+	}
 	w.must(writeSite(w.dir, w.sims, func(name string) string { return "http://" + name + ".sim" }))
 	w.site, w.in, err = loadSite(w.dir, folder)
 	w.must(err)
@@ -139,11 +134,7 @@ func newWorld(t testing.TB, folder string) *world {
 // tempDir is a folder in memory where there is one: an fsync there costs nothing.
 func tempDir(t testing.TB) string {
 	t.Helper()
-	root := ""
-	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
-		root = "/dev/shm"
-	}
-	dir, err := os.MkdirTemp(root, "kiungo-invariants-")
+	dir, err := clinictest.TempDir("invariants")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,52 +149,12 @@ func (w *world) must(err error) {
 	}
 }
 
-// writeSite writes a site whose systems are the simulators; secrets stand in
-// files, as in a real site.
 func writeSite(dir string, sims map[string]simulate.Simulator, url func(name string) string) error {
-	systems := map[string]any{}
-	for name, sim := range sims {
-		kind := "openmrs"
-		if name == source {
-			kind = "commcare"
-		}
-		secret := map[string]bool{}
-		for _, o := range registry[kind].Options {
-			secret[o.Name] = o.Secret
-		}
-		options := map[string]any{"url": url(name), "timeout": "2s"}
-		for k, v := range sim.Settings() {
-			if secret[k] {
-				path := filepath.Join(dir, name+"."+k)
-				if err := os.WriteFile(path, []byte(v), 0o600); err != nil {
-					return err
-				}
-				v = "file:" + path
-			}
-			options[k] = v
-		}
-		s := map[string]any{"connector": kind, "options": options}
-		if place, ok := map[string]string{serverA: "clinic-a", serverB: "clinic-b"}[name]; ok {
-			s["places"] = []string{place}
-		}
-		systems[name] = s
-	}
-	values := map[string]any{"registrationForm": registrationXMLNS, "visitForm": visitXMLNS}
-	text, err := yaml.Marshal(map[string]any{"zone": "Africa/Nairobi", "region": "KE", "systems": systems,
-		"integrations": map[string]any{filepath.Base(shipped): map[string]any{"site": values}, "twofold": map[string]any{"site": values}}})
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, "site.yaml"), text, 0o600)
+	return clinictest.WriteSite(dir, registry, sims, url, nil, filepath.Base(shipped), "twofold")
 }
 
 func loadSite(dir, folder string) (*flow.Site, *flow.Integration, error) {
-	site, problems := flow.LoadSite(filepath.Join(dir, "site.yaml"), registry)
-	if err := problems.Err(); err != nil {
-		return nil, nil, err
-	}
-	in, problems := flow.Load(folder, registry, site)
-	return site, in, problems.Err()
+	return clinictest.LoadSite(dir, folder, registry)
 }
 
 // open opens the ledger and starts the engine.
@@ -303,7 +254,7 @@ func (w *world) submit(forms ...form) {
 func submit(sim simulate.Simulator, f form) error {
 	_, err := sim.(interface {
 		Submit(body []byte) (string, error)
-	}).Submit(f.body())
+	}).Submit(f.Body())
 	return err
 }
 
@@ -312,7 +263,7 @@ func (w *world) run(forms ...form) {
 	w.t.Helper()
 	for _, f := range forms {
 		w.submit(f)
-		if !w.push(f.body()) {
+		if !w.push(f.Body()) {
 			w.t.Fatal("intake did not take a form")
 		}
 	}
@@ -323,7 +274,7 @@ func (w *world) run(forms ...form) {
 func (w *world) forward(forms ...form) {
 	w.t.Helper()
 	for _, f := range forms {
-		if !w.push(f.body()) {
+		if !w.push(f.Body()) {
 			w.t.Fatal("intake did not take a form")
 		}
 		w.settle()
@@ -471,7 +422,7 @@ func asJSON(v any) []byte {
 // poisonous makes Kiungo itself fail on one person, until that is mended.
 func poisonous(p person, mended *atomic.Bool) func(host string, r *http.Request) {
 	return func(_ string, r *http.Request) {
-		if !mended.Load() && strings.Contains(r.URL.RawQuery, p.nationalID()) {
+		if !mended.Load() && strings.Contains(r.URL.RawQuery, p.NationalID()) {
 			panic("a bug met this person")
 		}
 	}

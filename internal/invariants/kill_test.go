@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kiungo-health/kiungo/internal/clinictest"
 	"github.com/kiungo-health/kiungo/internal/engine"
 	"github.com/kiungo-health/kiungo/internal/flow"
 	"github.com/kiungo-health/kiungo/internal/ledger"
@@ -169,7 +170,7 @@ func (v *victim) at(path string) string {
 func (v *victim) send(client *http.Client, sim simulate.Simulator, f form) error {
 	settings := sim.Settings()
 	for range 2000 {
-		r, err := http.NewRequest(http.MethodPost, v.at("/in/"+source), bytes.NewReader(f.body()))
+		r, err := http.NewRequest(http.MethodPost, v.at("/in/"+source), bytes.NewReader(f.Body()))
 		if err != nil {
 			return err
 		}
@@ -321,9 +322,9 @@ func many(people int) []form {
 			for n := first; n < min(first+abreast, people); n++ {
 				p := somebody(n, string("ab"[n%2]))
 				newer := p
-				newer.phone = fmt.Sprintf("+2547118%05d", n)
-				visit := p.visit(day(2), "50")
-				out = append(out, []form{p.register(day(1)), visit, p.visit(day(2).Add(time.Hour), "51"), visit.edited("52"), newer.register(day(3))}[step])
+				newer.Phone = fmt.Sprintf("+2547118%05d", n)
+				visit := p.Visit(day(2), "50")
+				out = append(out, []form{p.Register(day(1)), visit, p.Visit(day(2).Add(time.Hour), "51"), visit.Edited("52"), newer.Register(day(3))}[step])
 			}
 		}
 	}
@@ -337,15 +338,15 @@ func (w *world) epochsRise() {
 	for name := range w.sims {
 		epochs := map[int64]int64{}
 		for _, r := range w.changes(name) {
-			c, ok := parseCall(r.CallID)
+			c, ok := clinictest.ParseCall(r.CallID)
 			if !ok {
 				w.t.Errorf("%s: %s %s came without a call's id", name, r.Method, r.Path)
 				continue
 			}
-			if c.epoch < epochs[c.delivery] {
-				w.t.Errorf("%s: call %s came after epoch %d", name, r.CallID, epochs[c.delivery])
+			if c.Epoch < epochs[c.Delivery] {
+				w.t.Errorf("%s: call %s came after epoch %d", name, r.CallID, epochs[c.Delivery])
 			}
-			epochs[c.delivery] = c.epoch
+			epochs[c.Delivery] = c.Epoch
 		}
 	}
 }

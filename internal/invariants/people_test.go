@@ -158,11 +158,11 @@ func TestExactUndoBesidePeople(t *testing.T) {
 func TestRefusedButWritten(t *testing.T) {
 	const taken = "93777777"
 	withNumber := func(f form, number string) form {
-		f.doc["case"].(map[string]any)["update"].(map[string]any)["national_id"] = number
+		f.Doc["case"].(map[string]any)["update"].(map[string]any)["national_id"] = number
 		return f
 	}
-	before := func() []form { return []form{withNumber(somebody(1, "a").register(day(1)), "")} }
-	last := func() form { return withNumber(somebody(1, "a").register(day(2)), taken) }
+	before := func() []form { return []form{withNumber(somebody(1, "a").Register(day(1)), "")} }
+	last := func() form { return withNumber(somebody(1, "a").Register(day(2)), taken) }
 	var beside map[string]string // what the clinic's own patient makes of it
 	made := false
 	scene{"", shipped, nil, before, last}.play(t, func(w *world) {

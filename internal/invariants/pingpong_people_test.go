@@ -128,12 +128,12 @@ func (w *walk) registerInCommCare(p *one) {
 func (w *walk) fillIn(p *one, block map[string]any) form {
 	w.forms++
 	at := time.Now()
-	f := form{id: fmt.Sprintf("%08d-0000-4000-9000-%012d", w.seed%100000000, w.forms), worker: "worker-a", at: at}
+	f := form{ID: fmt.Sprintf("%08d-0000-4000-9000-%012d", w.seed%100000000, w.forms), Worker: "worker-a", At: at}
 	b := map[string]any{"@case_id": w.caseOf(p), "@date_modified": at.UTC().Format(iso), "@user_id": "worker-a", "@xmlns": "http://commcarehq.org/case/transaction/v2"}
 	for k, v := range block {
 		b[k] = v
 	}
-	f.doc = map[string]any{"@xmlns": registrationXMLNS, "@name": "Details", "case": b}
+	f.Doc = map[string]any{"@xmlns": registrationXMLNS, "@name": "Details", "case": b}
 	w.must(submit(w.commcare, f))
 	return f
 }
@@ -155,7 +155,7 @@ func (w *walk) changeInCommCare(p *one, names ...string) {
 	}
 	f := w.fillIn(p, map[string]any{"update": update})
 	p.forms = append(p.forms, f)
-	w.note(p.n, "a worker changes in form %s%s", f.id[24:], text)
+	w.note(p.n, "a worker changes in form %s%s", f.ID[24:], text)
 }
 
 // clerk sends a request to OpenMRS as a person of the clinic, past all faults.

@@ -18,6 +18,7 @@ import (
 
 	commcaresim "github.com/kiungo-health/kiungo/connectors/commcare/sim"
 	openmrssim "github.com/kiungo-health/kiungo/connectors/openmrs/sim"
+	"github.com/kiungo-health/kiungo/internal/clinictest"
 	"github.com/kiungo-health/kiungo/internal/simulate"
 )
 
@@ -131,7 +132,7 @@ func newWalk(t *testing.T, seed uint64) *walk {
 	dictionary, err := os.ReadFile(filepath.Join(shipped, "scenarios", "openmrs.json"))
 	w.must(err)
 	w.must(w.openmrs.Seed(dictionary))
-	w.must(w.commcare.Seed(places))
+	w.must(w.commcare.Seed(clinictest.Places()))
 	w.must(w.writeSite())
 	w.site, w.in, err = loadSite(w.dir, pingpong)
 	w.must(err)

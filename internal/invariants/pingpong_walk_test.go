@@ -484,9 +484,9 @@ func (w *walk) archive() {
 	}
 	p.loosen("a form was archived")
 	f := pick(w.rng, p.forms...)
-	w.must(w.commcare.Archive(f.id))
-	w.newest["form "+f.id] = math.MaxInt
-	w.note(p.n, "form %s is archived", f.id[24:])
+	w.must(w.commcare.Archive(f.ID))
+	w.newest["form "+f.ID] = math.MaxInt
+	w.note(p.n, "form %s is archived", f.ID[24:])
 }
 
 func (w *walk) closeCase() {
@@ -496,7 +496,7 @@ func (w *walk) closeCase() {
 	}
 	p.loosen("closed")
 	f := w.fillIn(p, map[string]any{"close": ""})
-	w.note(p.n, "a worker closes her case in form %s", f.id[24:])
+	w.note(p.n, "a worker closes her case in form %s", f.ID[24:])
 }
 
 // mergeTwice registers her once more at the clinic, under a number of her own,

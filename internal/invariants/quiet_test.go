@@ -42,7 +42,7 @@ func TestConvergence(t *testing.T) {
 			}
 			w.settle()
 		}
-		w.check(append(few(), form{id: somebody(1, "a").caseID()}, form{id: somebody(2, "b").caseID()}))
+		w.check(append(few(), form{ID: somebody(1, "a").CaseID()}, form{ID: somebody(2, "b").CaseID()}))
 		if got := w.allChanges(); got != calls {
 			t.Errorf("%d changing requests for the echo of what Kiungo wrote", got-calls)
 		}
@@ -65,23 +65,23 @@ func TestConvergence(t *testing.T) {
 // caseOf is a case as CommCare forwards it.
 func (w *world) caseOf(p person) []byte {
 	w.t.Helper()
-	f := p.known()
+	f := p.Known()
 	props := f["properties"].(map[string]any)
 	props["case_name"], props["case_type"], props["owner_id"], props["date_opened"] = f["case_name"], "patient", f["owner_id"], day(1).Format(iso)
 	state := w.state()[serverA] + w.state()[serverB]
-	at := strings.Index(w.state()[source], p.caseID())
+	at := strings.Index(w.state()[source], p.CaseID())
 	external := after(w.state()[source][at:], `"external_id": "`)
 	if external == "" || !strings.Contains(state, external) {
 		w.t.Fatalf("the case has no external id of a patient: %q", external)
 	}
 	props["external_id"] = external
-	if strings.Contains(w.state()[source], "+254711900777") && p.n == 1 {
+	if strings.Contains(w.state()[source], "+254711900777") && p.N == 1 {
 		props["phone"] = "+254711900777"
 	}
-	if p.n == 2 {
+	if p.N == 2 {
 		props["sex"] = "m"
 	}
-	return asJSON(map[string]any{"domain": "demo", "case_id": p.caseID(), "user_id": f["owner_id"], "closed": false, "date_closed": nil,
+	return asJSON(map[string]any{"domain": "demo", "case_id": p.CaseID(), "user_id": f["owner_id"], "closed": false, "date_closed": nil,
 		"date_modified": day(5).Format(iso), "server_date_modified": day(5).Format(iso), "server_date_opened": day(1).Format(iso),
 		"version": "2.0", "indices": map[string]any{}, "xform_ids": []any{}, "properties": props})
 }
@@ -112,7 +112,7 @@ func TestNewestWins(t *testing.T) {
 		burst := rapid.Bool().Draw(rt, "all at once")
 		return func(w *world) {
 			p := somebody(1, "a")
-			w.must(w.sims[source].Seed(asJSON(map[string]any{"cases": []any{p.known()}})))
+			w.must(w.sims[source].Seed(asJSON(map[string]any{"cases": []any{p.Known()}})))
 			w.start()
 			var newest correction
 			for i := range len(list) + len(again) {
@@ -125,10 +125,10 @@ func TestNewestWins(t *testing.T) {
 					newest = c
 				}
 				x := p
-				x.phone = fmt.Sprintf("+25471190080%d", c.phone)
-				f := x.register(day(c.day))
-				f.doc["case"].(map[string]any)["update"].(map[string]any)["village"] = fmt.Sprintf("Village %d", c.village)
-				w.push(f.body())
+				x.Phone = fmt.Sprintf("+25471190080%d", c.phone)
+				f := x.Register(day(c.day))
+				f.Doc["case"].(map[string]any)["update"].(map[string]any)["village"] = fmt.Sprintf("Village %d", c.village)
+				w.push(f.Body())
 				if !burst {
 					w.settle()
 				}

@@ -68,10 +68,10 @@ func workload(rt *rapid.T, fewest, most int) []form {
 	left := 0
 	for n := range people {
 		p := somebody(n+1, string("ab"[n%2]))
-		visit := p.visit(day(2), "50")
+		visit := p.Visit(day(2), "50")
 		newer := p
-		newer.phone = fmt.Sprintf("+2547118%05d", n)
-		queues[n] = []form{p.register(day(1)), visit, p.visit(day(2).Add(time.Hour), "51"), visit.edited("52"), newer.register(day(3))}
+		newer.Phone = fmt.Sprintf("+2547118%05d", n)
+		queues[n] = []form{p.Register(day(1)), visit, p.Visit(day(2).Add(time.Hour), "51"), visit.Edited("52"), newer.Register(day(3))}
 		left += len(queues[n])
 	}
 	var out []form
@@ -188,7 +188,7 @@ func TestNoLostWake(t *testing.T) {
 			w.submit(forms...)
 			w.start()
 			for i, f := range forms {
-				if !w.push(f.body()) {
+				if !w.push(f.Body()) {
 					w.t.Fatal("intake did not take a form")
 				}
 				time.Sleep(events[i].pause)
@@ -222,7 +222,7 @@ func TestNobodyElseWaits(t *testing.T) {
 	bubble(t, func(w *world) {
 		const many = 30
 		bad := somebody(900, "a")
-		bad.sex = "unheard-of"
+		bad.Sex = "unheard-of"
 		poison := somebody(901, "a")
 		var mended atomic.Bool
 		w.outside = poisonous(poison, &mended)
@@ -231,12 +231,12 @@ func TestNobodyElseWaits(t *testing.T) {
 		w.start()
 		var down, others []form
 		for n := range many {
-			down = append(down, somebody(n, "b").register(day(1)), somebody(n, "b").visit(day(2), "50"))
+			down = append(down, somebody(n, "b").Register(day(1)), somebody(n, "b").Visit(day(2), "50"))
 		}
 		for n := range many {
-			others = append(others, somebody(100+n, "a").register(day(1)), somebody(100+n, "a").visit(day(2), "50"))
+			others = append(others, somebody(100+n, "a").Register(day(1)), somebody(100+n, "a").Visit(day(2), "50"))
 		}
-		stuck := []form{bad.register(day(1)), bad.visit(day(2), "50"), poison.register(day(1)), poison.visit(day(2), "50")}
+		stuck := []form{bad.Register(day(1)), bad.Visit(day(2), "50"), poison.Register(day(1)), poison.Visit(day(2), "50")}
 		w.run(append(down, stuck...)...)
 		asked := w.sims[serverB].Traffic().Count()
 		if asked > many {

@@ -14,11 +14,11 @@ import (
 
 // both registers two people of two clinics in one form.
 func both(p, q person) form {
-	f := p.register(day(1))
-	one := f.doc["case"]
-	other := q.register(day(1)).doc["case"]
-	f = f.with(map[string]any{"people": []any{map[string]any{"case": one}, map[string]any{"case": other}}})
-	delete(f.doc, "case")
+	f := p.Register(day(1))
+	one := f.Doc["case"]
+	other := q.Register(day(1)).Doc["case"]
+	f = f.With(map[string]any{"people": []any{map[string]any{"case": one}, map[string]any{"case": other}}})
+	delete(f.Doc, "case")
 	return f
 }
 
@@ -41,10 +41,10 @@ func TestSeparate(t *testing.T) {
 				for _, d := range w.deliveries() {
 					states[d.Each] = d.State
 				}
-				if len(states) != 2 || states[p.caseID()] != ledger.Done {
+				if len(states) != 2 || states[p.CaseID()] != ledger.Done {
 					t.Errorf("deliveries are %v", states)
 				}
-				if held := kind == simulate.Refuse; held != (states[q.caseID()] == ledger.Held) {
+				if held := kind == simulate.Refuse; held != (states[q.CaseID()] == ledger.Held) {
 					t.Errorf("deliveries are %v", states)
 				}
 				before := len(w.changes(serverA))
@@ -66,7 +66,7 @@ func TestSeparate(t *testing.T) {
 func (w *world) mustContain(server string, p person) {
 	w.t.Helper()
 	s := w.state()[server]
-	for _, m := range []string{p.given, p.family, p.phone, p.nationalID()} {
+	for _, m := range []string{p.Given, p.Family, p.Phone, p.NationalID()} {
 		if strings.Count(s, m) != 1 {
 			w.t.Errorf("%s has %q %d times, want once", server, m, strings.Count(s, m))
 		}
@@ -84,7 +84,7 @@ func (w *world) keepsApart(served map[string][]person) {
 			}
 			for _, r := range w.sims[server].Traffic().Requests() {
 				for _, p := range people {
-					for _, m := range p.markers() {
+					for _, m := range p.Markers() {
 						if strings.Contains(r.Path, m) || strings.Contains(r.Body, m) {
 							w.t.Errorf("%s got %s %s, which names %q of %s", server, r.Method, r.Path, m, other)
 						}
@@ -111,18 +111,18 @@ func TestSealedSeparate(t *testing.T) {
 			p := somebody(n+1, clinic)
 			everybody = append(everybody, p)
 			served[server] = append(served[server], p)
-			visit := p.visit(day(2), "50").with(map[string]any{"notes": "asks after " + p.given})
+			visit := p.Visit(day(2), "50").With(map[string]any{"notes": "asks after " + p.Given})
 			switch n {
 			case 1:
-				visit = visit.with(map[string]any{"malaria_test": "borrowed"}) // a code that nobody mapped
+				visit = visit.With(map[string]any{"malaria_test": "borrowed"}) // a code that nobody mapped
 			case 2:
-				visit = visit.with(map[string]any{"vitals": map[string]any{"weight": p.family, "temperature": "", "height": ""}})
+				visit = visit.With(map[string]any{"vitals": map[string]any{"weight": p.Family, "temperature": "", "height": ""}})
 			case 3:
-				p.sex = "other"
+				p.Sex = "other"
 			case 4:
-				p.phone = p.phone + "-" + p.given
+				p.Phone = p.Phone + "-" + p.Given
 			}
-			forms = append(forms, p.register(day(1)), visit, visit.edited("51"))
+			forms = append(forms, p.Register(day(1)), visit, visit.Edited("51"))
 		}
 		t := w.sims[serverA].Traffic()
 		t.Switch(simulate.Fault{Kind: simulate.Refuse, Match: "POST /ws/rest/v1/encounter", Call: 1})
@@ -133,7 +133,7 @@ func TestSealedSeparate(t *testing.T) {
 		w.outside = func(host string, r *http.Request) {
 			if host == serverB && !panicked && r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/visit") {
 				panicked = true
-				panic("the connector failed on " + everybody[1].given)
+				panic("the connector failed on " + everybody[1].Given)
 			}
 		}
 		w.start()
@@ -177,7 +177,7 @@ func (w *world) nowhere(people []person) {
 	}
 	for where, text := range texts {
 		for _, p := range people {
-			for _, m := range append(p.markers(), p.caseID()) {
+			for _, m := range append(p.Markers(), p.CaseID()) {
 				if i := strings.Index(text, m); i >= 0 {
 					w.t.Errorf("%s holds %q: …%q…", where, m, text[max(0, i-80):min(len(text), i+80)])
 				}

@@ -42,22 +42,22 @@ func TestSplit(t *testing.T) {
 		ctx := context.Background() // the test's own is not of the bubble
 		right, wrong := somebody(1, "a"), somebody(2, "a")
 		w.start()
-		w.run(wrong.register(day(1)))
+		w.run(wrong.Register(day(1)))
 		other := w.patient()
 		if other == "" {
 			t.Fatal("nobody was made")
 		}
 		w.clerk("encounter", map[string]any{"patient": other, "encounterType": vitals, "encounterDatetime": "1999-11-20T10:00:00.000+0300"})
 		// A clerk links her by mistake to the other's record.
-		link := ledger.Link{Person: source + "/" + right.caseID(), System: serverA, Kind: "openmrs/Patient", ID: other}
+		link := ledger.Link{Person: source + "/" + right.CaseID(), System: serverA, Kind: "openmrs/Patient", ID: other}
 		d := &desk.Desk{Ledger: w.ledger, Ring: w.engine.Ring}
 		w.must(d.Link(ctx, link, "ben", "by mistake"))
-		w.run(right.register(day(2)), right.visit(day(3), "61"))
+		w.run(right.Register(day(2)), right.Visit(day(3), "61"))
 		before := w.encounters()
 		if n := len(before); n != 2 || before[0] != other || before[1] != other {
 			t.Fatalf("encounters stand on %v", before)
 		}
-		p, err := d.Person(ctx, source+"/"+right.caseID(), 100)
+		p, err := d.Person(ctx, source+"/"+right.CaseID(), 100)
 		w.must(err)
 		link.Person = p.Key
 		redos, err := d.Split(ctx, p, link, w.engine.Runner.Plan)

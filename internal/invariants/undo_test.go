@@ -19,29 +19,29 @@ type scene struct {
 
 var scenes = []scene{
 	{"registration of an unknown person", shipped, nil, nil,
-		func() form { return somebody(1, "a").register(day(1)) }},
+		func() form { return somebody(1, "a").Register(day(1)) }},
 	{"visit of an unknown person", shipped, func() []person { return []person{somebody(1, "a")} }, nil,
-		func() form { return somebody(1, "a").visit(day(2), "50") }},
-	{"visit that also changes the person", shipped, nil, func() []form { return []form{somebody(1, "a").register(day(1))} },
+		func() form { return somebody(1, "a").Visit(day(2), "50") }},
+	{"visit that also changes the person", shipped, nil, func() []form { return []form{somebody(1, "a").Register(day(1))} },
 		func() form {
 			p := somebody(1, "a")
-			f := p.visit(day(2), "50")
-			p.given, p.family, p.phone, p.sex = p.given+"new", p.family+"new", "+254711955555", "m"
-			return f.with(map[string]any{"case": p.block(f.at, map[string]any{"update": p.properties()})})
+			f := p.Visit(day(2), "50")
+			p.Given, p.Family, p.Phone, p.Sex = p.Given+"new", p.Family+"new", "+254711955555", "m"
+			return f.With(map[string]any{"case": p.Block(f.At, map[string]any{"update": p.Properties()})})
 		}},
-	{"edited visit", shipped, nil, func() []form { return []form{somebody(1, "a").register(day(1)), somebody(1, "a").visit(day(2), "50")} },
-		func() form { return somebody(1, "a").visit(day(2), "50").edited("53") }},
-	{"edited visit that also clears the phone", shipped, nil, func() []form { return []form{somebody(1, "a").register(day(1)), somebody(1, "a").visit(day(2), "50")} },
+	{"edited visit", shipped, nil, func() []form { return []form{somebody(1, "a").Register(day(1)), somebody(1, "a").Visit(day(2), "50")} },
+		func() form { return somebody(1, "a").Visit(day(2), "50").Edited("53") }},
+	{"edited visit that also clears the phone", shipped, nil, func() []form { return []form{somebody(1, "a").Register(day(1)), somebody(1, "a").Visit(day(2), "50")} },
 		func() form {
 			p := somebody(1, "a")
-			f := p.visit(day(2), "50").edited("53")
-			p.phone = ""
-			return f.with(map[string]any{"case": p.block(f.at, map[string]any{"update": p.properties()})})
+			f := p.Visit(day(2), "50").Edited("53")
+			p.Phone = ""
+			return f.With(map[string]any{"case": p.Block(f.At, map[string]any{"update": p.Properties()})})
 		}},
-	{"withdrawn visit", shipped, nil, func() []form { return []form{somebody(1, "a").register(day(1)), somebody(1, "a").visit(day(2), "50")} },
-		func() form { f := somebody(1, "a").visit(day(2), "50"); f.archived = true; return f }},
+	{"withdrawn visit", shipped, nil, func() []form { return []form{somebody(1, "a").Register(day(1)), somebody(1, "a").Visit(day(2), "50")} },
+		func() form { f := somebody(1, "a").Visit(day(2), "50"); f.Archived = true; return f }},
 	{"registration whose copy must succeed", "testdata/twofold", nil, nil,
-		func() form { return somebody(1, "a").register(day(1)) }},
+		func() form { return somebody(1, "a").Register(day(1)) }},
 }
 
 // play plays a scene up to its last form, calls faulty, and then sends the last.
@@ -50,7 +50,7 @@ func (s scene) play(t *testing.T, faulty func(w *world), after func(w *world, be
 	bubbleOf(t, s.folder, func(w *world) {
 		if s.known != nil {
 			for _, p := range s.known() {
-				w.must(w.sims[source].Seed(asJSON(map[string]any{"cases": []any{p.known()}})))
+				w.must(w.sims[source].Seed(asJSON(map[string]any{"cases": []any{p.Known()}})))
 			}
 		}
 		w.start()
@@ -58,7 +58,7 @@ func (s scene) play(t *testing.T, faulty func(w *world), after func(w *world, be
 			w.run(s.before()...)
 		}
 		last := s.last()
-		if !last.archived {
+		if !last.Archived {
 			w.submit(last)
 		}
 		before := w.state()
@@ -66,7 +66,7 @@ func (s scene) play(t *testing.T, faulty func(w *world), after func(w *world, be
 			sim.Traffic().Forget()
 		}
 		faulty(w)
-		if !w.push(last.body()) {
+		if !w.push(last.Body()) {
 			t.Fatal("intake did not take the form")
 		}
 		w.settle()

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/kiungo-health/kiungo/internal/call"
+	"github.com/kiungo-health/kiungo/internal/clinictest"
 	"github.com/kiungo-health/kiungo/internal/ledger"
 )
 
@@ -69,26 +69,6 @@ func (x *witness) blame(format string, args ...any) {
 	x.wrong = append(x.wrong, fmt.Sprintf(format, args...))
 }
 
-// callID is the header Kiungo-Call, taken apart.
-type callID struct {
-	delivery, plan int64
-	call           string
-	epoch          int64
-}
-
-func parseCall(s string) (c callID, ok bool) {
-	parts := strings.Split(s, "/")
-	if len(parts) != 4 {
-		return c, false
-	}
-	var err [3]error
-	c.delivery, err[0] = strconv.ParseInt(parts[0], 10, 64)
-	c.plan, err[1] = strconv.ParseInt(parts[1], 10, 64)
-	c.epoch, err[2] = strconv.ParseInt(parts[3], 10, 64)
-	c.call = parts[2]
-	return c, err[0] == nil && err[1] == nil && err[2] == nil
-}
-
 func (x *witness) wrap(host string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet || r.Method == http.MethodHead {
@@ -106,7 +86,7 @@ func (x *witness) wrap(host string, next http.Handler) http.Handler {
 // look checks a request, and gives what it occupies until it lands.
 func (x *witness) look(host string, r *http.Request) (*flight, []string) {
 	text := r.Header.Get(call.IDHeader)
-	c, ok := parseCall(text)
+	c, ok := clinictest.ParseCall(text)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.seen++
@@ -119,7 +99,7 @@ func (x *witness) look(host string, r *http.Request) (*flight, []string) {
 		x.blame("call %s came while Kiungo was stopped", text)
 		return nil, nil
 	}
-	d, err := l.Delivery(context.Background(), c.delivery)
+	d, err := l.Delivery(context.Background(), c.Delivery)
 	if err != nil {
 		x.unasked++ // killed meanwhile, or busy: nothing can be asked
 		return nil, nil
@@ -162,39 +142,43 @@ func (x *witness) land(f *flight, keys []string) {
 }
 
 // intentFirst checks that the journal knew of this call before it was sent.
-func (x *witness) intentFirst(text string, c callID, d *ledger.Work) {
-	if int64(d.Delivery.PlanNo) != c.plan {
-		x.blame("call %s is of plan %d, the journal is at plan %d", text, c.plan, d.Delivery.PlanNo)
+func (x *witness) intentFirst(text string, c clinictest.CallID, d *ledger.Work) {
+	if int64(d.Delivery.PlanNo) != c.Plan {
+		x.blame("call %s is of plan %d, the journal is at plan %d", text, c.Plan, d.Delivery.PlanNo)
 		return
 	}
 	state := ""
 	for _, s := range d.Journal {
-		if s.Epoch > c.epoch {
+		if s.Epoch > c.Epoch {
 			x.blame("call %s was sent although epoch %d has written", text, s.Epoch)
 		}
 		switch {
-		case s.Call == c.call && (s.Kind == ledger.StepIntent || s.Kind == ledger.StepUndo):
+		case s.Call == c.Call && (s.Kind == ledger.StepIntent || s.Kind == ledger.StepUndo):
 			state = "intended"
-		case s.Call == c.call && s.Kind != ledger.StepNote:
+		case s.Call == c.Call && s.Kind != ledger.StepNote:
 			state = string(s.Kind)
 		}
-		if slices.Contains(strings.Fields(s.Intent), c.call) {
+		if slices.Contains(strings.Fields(s.Intent), c.Call) {
 			state = "intended"
 		}
 	}
 	if state != "intended" {
 		x.blame("call %s was sent, and the journal says of it: %q", text, state)
 	}
-	if e := x.epochs[d.LaneID]; c.epoch < e {
+	if e := x.epochs[d.LaneID]; c.Epoch < e {
 		x.blame("call %s came after epoch %d of its lane", text, e)
 	}
-	x.epochs[d.LaneID] = c.epoch
-	if !x.begun[c.delivery] {
-		x.begun[c.delivery] = true
-		last := x.first[d.LaneID]
+	x.epochs[d.LaneID] = c.Epoch
+	if !x.begun[c.Delivery] {
+		x.begun[c.Delivery] = true
+		lane := d.LaneID
+		if d.Delivery.Replay != nil {
+			lane = -lane // what comes back keeps its own order
+		}
+		last := x.first[lane]
 		if !x.merges && d.Delivery.Seq < last.seq || d.Delivery.Seq == last.seq && d.Delivery.Doc != last.doc {
 			x.blame("call %s is the first of receive number %d, after that of %d in the same lane", text, d.Delivery.Seq, last.seq)
 		}
-		x.first[d.LaneID] = place{d.Delivery.Seq, d.Delivery.Doc}
+		x.first[lane] = place{d.Delivery.Seq, d.Delivery.Doc}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kiungo-health/kiungo/internal/gate"
 	"github.com/kiungo-health/kiungo/internal/ledger"
 )
 
@@ -21,6 +22,25 @@ type Ledger interface {
 	Now() time.Time
 }
 
+// Classed is a Ledger that tells the lanes with today's work from those whose
+// work came all in bulk (law 27). Without it all are today's.
+type Classed interface {
+	DueByClass(ctx context.Context, now time.Time, limit int) (live, bulk []int64, next time.Time, err error)
+}
+
+// Due asks a ledger what is due, by class if it tells.
+func Due(ctx context.Context, l Ledger, now time.Time, limit int) (live, bulk []int64, next time.Time, err error) {
+	if c, ok := l.(Classed); ok {
+		return c.DueByClass(ctx, now, limit)
+	}
+	live, next, err = l.Due(ctx, now, limit)
+	return live, nil, next, err
+}
+
+// MostBulk is how many of so many workers bulk may have: some are always free
+// for today's work, if there are several.
+func MostBulk(workers int) int { return max(workers-workers/gate.Share, 1) }
+
 // Run runs one delivery until it ended or paused, and gives the lane's next
 // work as ledger.End gave it, nil if the lane was freed. It must not panic.
 // When its context ends, the process is about to stop: it returns as soon as
@@ -30,7 +50,7 @@ type Run func(ctx context.Context, w *ledger.Work) (next *ledger.Work)
 // Options of a Dispatcher; zero values are the defaults.
 type Options struct {
 	Workers int           // deliveries at once; 32
-	Window  int           // lanes kept in memory; 4,096 (law 28)
+	Window  int           // lanes kept in memory, of bulk half as many; 4,096 (law 28)
 	Turn    int           // deliveries a lane may run while others wait; 20
 	TurnFor time.Duration // and for how long; 30 s
 	Sweep   time.Duration // how often overdue lanes are looked for; 10 s (law 4)
@@ -72,9 +92,13 @@ type Dispatcher struct {
 
 	mu       sync.Mutex
 	work     sync.Cond // something is queued, or stopping
-	queue    fifo
+	live     fifo
+	bulk     fifo
+	turns    gate.Turns
+	inBulk   int              // workers that run bulk
 	known    map[int64]*place // lanes queued or running here
 	missed   bool             // the window was full: more may be due
+	unseen   bool             // and more of bulk
 	stopping bool
 	look     chan struct{} // ask the ledger what is due; of capacity 1
 	soon     bool          // a look is already arranged
@@ -82,14 +106,11 @@ type Dispatcher struct {
 
 // place is where a lane is in this process.
 type place struct {
+	lane    int64
+	bulk    bool // it is queued, or runs, as bulk
 	running bool
 	again   bool // it was rung while it ran
-}
-
-// turn is a queued lane; work is set if the lane is already taken and stepped
-// back to let others run.
-type turn struct {
-	lane int64
+	// work is set if the lane is taken and stepped back to let others run.
 	work *ledger.Work
 }
 
@@ -111,18 +132,44 @@ func (d *Dispatcher) Ring(lanes ...int64) {
 }
 
 func (d *Dispatcher) ring(id int64) {
-	if p := d.known[id]; p != nil {
-		p.again = p.running
+	p := d.known[id]
+	switch {
+	case p != nil && p.running:
+		p.again = true
 		return
-	}
-	if d.queue.len() >= d.opts.Window {
+	case p != nil && !p.bulk:
+		return
+	case p == nil && d.live.len() >= d.opts.Window:
 		d.missed = true
 		return
+	case p == nil:
+		p = &place{lane: id}
+		d.known[id] = p
 	}
-	d.known[id] = &place{}
-	d.queue.push(turn{lane: id})
+	// Its entry among bulk, if it was there, is passed over: see drop.
+	p.bulk = false
+	d.live.push(p)
 	d.work.Signal()
 }
+
+// ringBulk queues a lane of bulk.
+func (d *Dispatcher) ringBulk(id int64) {
+	switch {
+	case d.known[id] != nil:
+		return
+	case d.bulk.len() >= d.opts.Window/2:
+		d.unseen = true
+		return
+	}
+	p := &place{lane: id, bulk: true}
+	d.known[id] = p
+	d.bulk.push(p)
+	d.work.Signal()
+}
+
+// Look says that lanes of bulk became due: they are not rung one by one. It
+// does not block.
+func (d *Dispatcher) Look() { d.lookNow() }
 
 // Run dispatches until the context ends; then it starts nothing more, waits
 // for what is running, and gives the lanes back. It gives an error if not all
@@ -162,9 +209,9 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 func (d *Dispatcher) giveBack(ctx context.Context) error {
 	d.mu.Lock()
 	var back []*ledger.Work
-	for d.queue.len() > 0 {
-		if t := d.queue.pop(); t.work != nil {
-			back = append(back, t.work)
+	for _, p := range d.known {
+		if p.work != nil {
+			back = append(back, p.work)
 		}
 	}
 	clear(d.known)
@@ -203,10 +250,10 @@ func (d *Dispatcher) watch(ctx context.Context) {
 // fill rings what is due, and gives when to look again.
 func (d *Dispatcher) fill(ctx context.Context) time.Duration {
 	d.mu.Lock()
-	d.missed = false
+	d.missed, d.unseen = false, false
 	d.mu.Unlock()
 	now := d.ledger.Now()
-	lanes, next, err := d.ledger.Due(ctx, now, d.opts.Window)
+	live, bulk, next, err := Due(ctx, d.ledger, now, d.opts.Window)
 	if err != nil {
 		if ctx.Err() == nil {
 			d.log("the ledger does not say what is due: %v", err)
@@ -214,14 +261,16 @@ func (d *Dispatcher) fill(ctx context.Context) time.Duration {
 		return min(time.Second, d.opts.Sweep)
 	}
 	d.mu.Lock()
-	for _, id := range lanes {
-		if d.known[id] == nil {
+	for _, id := range live {
+		if p := d.known[id]; p == nil || p.bulk && !p.running {
 			d.ring(id)
 		}
 	}
-	if len(lanes) >= d.opts.Window {
-		d.missed = true
+	for _, id := range bulk {
+		d.ringBulk(id)
 	}
+	d.missed = d.missed || len(live) >= d.opts.Window
+	d.unseen = d.unseen || len(bulk) >= d.opts.Window
 	d.mu.Unlock()
 	if next.IsZero() {
 		return d.opts.Sweep

@@ -10,49 +10,76 @@ import (
 // worker takes lanes from the queue until the dispatcher stops.
 func (d *Dispatcher) worker(ctx context.Context) {
 	for {
-		t, ok := d.take()
-		if !ok {
+		p := d.take()
+		if p == nil {
 			return
 		}
-		rest := d.drain(ctx, t)
-		d.put(t.lane, rest)
+		rest := d.drain(ctx, p)
+		if rest != nil && rest.Bulk {
+			// The ledger knows whether something of today's has come behind it; it
+			// is rung again then, and else found when there is room.
+			if err := d.release(context.WithoutCancel(ctx), rest); err != nil {
+				d.log("%v", err)
+			}
+			rest = nil
+		}
+		d.put(p, rest)
 	}
 }
 
-// take waits for a lane.
-func (d *Dispatcher) take() (turn, bool) {
+// take waits for a lane, and gives nil when the dispatcher stops.
+func (d *Dispatcher) take() *place {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for d.queue.len() == 0 && !d.stopping {
+	for !d.stopping && d.live.len() == 0 && !d.bulkReady() {
 		d.work.Wait()
 	}
 	if d.stopping {
-		return turn{}, false
+		return nil
 	}
-	t := d.queue.pop()
-	p := d.known[t.lane]
+	var p *place
+	if d.turns.Bulk(d.live.len() > 0, d.bulkReady()) {
+		p = d.bulk.pop()
+		d.inBulk++
+	} else {
+		p = d.live.pop()
+	}
 	p.running, p.again = true, false
-	if d.missed && d.queue.len() <= d.opts.Window/2 {
+	if d.missed && d.live.len() <= d.opts.Window/2 || d.unseen && d.bulk.len() <= d.opts.Window/4 {
 		d.lookNow()
 	}
-	return t, true
+	return p
+}
+
+// bulkReady tells whether a lane of bulk may be taken now. Entries of lanes
+// that were rung since, and moved among today's, are passed over.
+func (d *Dispatcher) bulkReady() bool {
+	for d.bulk.len() > 0 {
+		p := d.bulk.peek()
+		if p.bulk && !p.running && d.known[p.lane] == p {
+			return d.inBulk < MostBulk(d.opts.Workers)
+		}
+		d.bulk.pop()
+	}
+	return false
 }
 
 // drain runs the deliveries of a lane, one after the other, until there is no
 // more or its turn is over; then it gives the work that is left.
-func (d *Dispatcher) drain(ctx context.Context, t turn) (rest *ledger.Work) {
-	w := t.work
+func (d *Dispatcher) drain(ctx context.Context, p *place) (rest *ledger.Work) {
+	w := p.work
+	p.work = nil
 	if w == nil {
 		var err error
-		if w, err = d.ledger.Start(ctx, t.lane, d.ledger.Now()); err != nil {
-			d.log("lane %d cannot be started: %v", t.lane, err)
+		if w, err = d.ledger.Start(ctx, p.lane, d.ledger.Now()); err != nil {
+			d.log("lane %d cannot be started: %v", p.lane, err)
 			return nil
 		}
 	}
 	until := time.Now().Add(d.opts.TurnFor)
 	for n := 1; w != nil; n++ {
 		w = d.run(ctx, w)
-		if w != nil && d.over(n, until) {
+		if w != nil && d.over(w, n, until) {
 			return w
 		}
 	}
@@ -60,27 +87,30 @@ func (d *Dispatcher) drain(ctx context.Context, t turn) (rest *ledger.Work) {
 }
 
 // over tells whether a lane must step back after n deliveries: only if others
-// wait, or the dispatcher stops.
-func (d *Dispatcher) over(n int, until time.Time) bool {
+// wait, or the dispatcher stops. Bulk steps back for today's work at once.
+func (d *Dispatcher) over(next *ledger.Work, n int, until time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.stopping {
+	if d.stopping || next.Bulk && d.live.len() > 0 {
 		return true
 	}
-	return d.queue.len() > 0 && (n >= d.opts.Turn || !time.Now().Before(until))
+	return d.live.len()+d.bulk.len() > 0 && (n >= d.opts.Turn || !time.Now().Before(until))
 }
 
 // put brings a lane back to the end of the queue if it has more to do.
-func (d *Dispatcher) put(id int64, rest *ledger.Work) {
+func (d *Dispatcher) put(p *place, rest *ledger.Work) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	p := d.known[id]
+	if p.bulk {
+		d.inBulk--
+		d.work.Signal() // more of bulk may be taken
+	}
 	if rest == nil && !p.again {
-		delete(d.known, id)
+		delete(d.known, p.lane)
 		d.lookSoon()
 		return
 	}
-	p.running, p.again = false, false
-	d.queue.push(turn{lane: id, work: rest})
+	p.running, p.again, p.bulk, p.work = false, false, false, rest
+	d.live.push(p)
 	d.work.Signal()
 }

@@ -141,7 +141,15 @@ type Ledger interface {
 
 	// Now is ledger time: never behind the last commit (law 22).
 	Now() time.Time
-	// Incarnation is raised by restore and move (law 24).
+	// Incarnation is raised by restore, move and fail-over (law 24); Restored is
+	// the ledger time of the last raise for commits that may have been lost, zero
+	// if there was none (a move loses none). What was accepted
+	// before it may have been carried on in a time that the ledger has forgotten:
+	// systems are asked before each write.
 	Incarnation() int64
+	Restored() time.Time
+	// Raise raises the incarnation: the ledger was put back. All lanes are given
+	// out again under new epochs. why, without patient data, and who are audited.
+	Raise(ctx context.Context, why, who string) error
 	Close() error
 }

@@ -91,6 +91,9 @@ type Accepted struct {
 type Advance struct {
 	System, Stream string
 	Old, New       []byte // compare and set
+	// Bulk: the messages come in bulk (a list, a stream that catches up); what
+	// they make due lets what comes meanwhile go first.
+	Bulk bool
 	// List marks, for a list that is fetched in runs, which documents were on it.
 	List *Listing
 }
@@ -139,6 +142,9 @@ type Delivery struct {
 	Due                 time.Time
 	Created, Ended      time.Time
 	Remarks             []string // done with remarks; left over
+	// Archived: it is in the archive; what stayed in the ledger of it is given.
+	Archived bool
+	Replay   *Replay // it repeats another one
 }
 
 // Work is a delivery that this node may run now, under its lane's epoch.
@@ -153,6 +159,8 @@ type Work struct {
 	Made     []Made // what this document made before, for this flow and each-key
 	// Questions that this delivery asked, answered or not, oldest first.
 	Questions []Question
+	// Bulk: all that may run in its lane came in bulk; today's work goes first.
+	Bulk bool
 }
 
 // Step is one line of the journal. It is never changed.
@@ -222,6 +230,9 @@ type Made struct {
 	// Reserved are outputs of calls that stay when undone (an identifier drawn
 	// from a pool), by "call.output": the next generation uses them again.
 	Reserved map[string]string
+	// Took is what newer versions of the document put in place of fields that
+	// they want no more.
+	Took record.Fields `json:",omitempty"`
 }
 
 // Snapshot is the last agreed content of one record.
@@ -332,6 +343,7 @@ type Circuit struct {
 	Retry    time.Time
 	Failures int
 	Reason   string // in words, without patient data
+	Login    bool   // opened by wrong credentials
 }
 
 // Audit is one decision of a person, or an order that came from outside.
@@ -380,6 +392,9 @@ var (
 	// ErrUncertain: the commit failed at the disk; whether it was written is
 	// not known. Stop this delivery: the ledger reopens and gives it out again.
 	ErrUncertain = errors.New("the commit failed, the outcome is not known")
+	// ErrAway: the ledger could not be read now (its database is away, or slow).
+	// Nothing is wrong with what was asked for; it is tried again.
+	ErrAway = errors.New("the ledger cannot be read now")
 	// ErrNotFound: no such delivery, question or message.
 	ErrNotFound = errors.New("not found")
 	// ErrState: the delivery is not in a state that allows this.

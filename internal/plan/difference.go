@@ -42,6 +42,9 @@ func (p *planner) merge(ctx context.Context, r *Record, rec *flow.Record, set re
 			}
 		}
 		ours := set[path]
+		if p.putBack(r, made, path, ours, found.Fields[path]) {
+			continue
+		}
 		outcome := record.MergeField(found.Fields[path], ours, side)
 		if outcome == record.Question {
 			if outcome = p.decided(r, path, found.Fields[path], ours); outcome == record.Lost {
@@ -117,6 +120,7 @@ func (p *planner) noLongerWanted(r *Record, rec *flow.Record, set record.Fields,
 	if made == nil || made.ID != r.ID || made.Gone {
 		return nil
 	}
+	p.tookBefore(r, set, found, made)
 	var theirs []string
 	for _, path := range made.Fields.Paths() {
 		if _, still := set[path]; still || slices.Contains(madeNew(made), path) {
@@ -141,6 +145,10 @@ func (p *planner) noLongerWanted(r *Record, rec *flow.Record, set record.Fields,
 		} else {
 			r.Write[path] = record.Clear{}
 		}
+		if r.Took == nil {
+			r.Took = record.Fields{}
+		}
+		r.Took[path] = r.Write[path]
 	}
 	if len(theirs) > 0 {
 		return hold("conflict", fmt.Sprintf("%s: %s.%s was changed by others since", p.Flow.Name, r.Name, theirs[0]),
@@ -165,7 +173,7 @@ func (p *planner) unwanted() []ledger.Made {
 	}
 	var out []ledger.Made
 	for _, m := range p.Work.Made {
-		if !p.done[m.Record] && !m.Gone {
+		if !p.done[m.Record] && (!m.Gone || p.cameBack(m)) {
 			out = append(out, m)
 		}
 	}
@@ -221,10 +229,18 @@ func (p *planner) withdraw(ctx context.Context) error {
 func (p *planner) takeBack(ctx context.Context, m ledger.Made, kind connector.Kind, t Target, found connector.Found) ([]call.Call, Record, error) {
 	r := Record{Name: p.nameOf(m), System: m.System, Kind: m.Kind, ID: m.ID, Exists: true, Created: m.Created, Generation: m.Generation,
 		Person: kind.Spec().Person, Was: record.Fields{}, Write: record.Fields{}, Mine: record.Fields{}}
+	var err error
 	change := connector.Change{Record: r.Name, ID: m.ID, Found: &found,
 		Reason: fmt.Sprintf("kiungo delivery %d: document withdrawn", p.Work.Delivery.ID), At: p.plan.Event, Going: p.going}
 	if m.Created {
-		if path, changed := changedSince(m, found); changed {
+		path, changed := changedSince(m, found)
+		if m.Gone { // and there again
+			r.Generation--
+			if path, changed, err = p.changedThere(ctx, m, found); err != nil {
+				return nil, r, err
+			}
+		}
+		if changed {
 			if p.leaves(m.Record, path, found.Fields[path]) {
 				p.remark("%s stays in %s: others changed it, and a person said to leave it", m.Record, m.System)
 				return nil, r, nil

@@ -53,6 +53,13 @@ func (p *planner) find(ctx context.Context, rec *flow.Record, kind connector.Kin
 	q.New = underNew(want)
 	if made != nil && !made.Gone {
 		q.Made, q.Base = made.ID, made.Fields
+		if p.replays(t.System.Name()) && len(made.Took) > 0 {
+			snap, err := p.Memory.Snapshot(ctx, made.System, made.Kind, made.ID)
+			if err != nil {
+				return connector.Found{}, "", err
+			}
+			q.Base = Base(snap, made)
+		}
 	}
 	if kind.Spec().Person && p.person != "" {
 		if err := p.crosswalk(ctx); err != nil {
@@ -74,12 +81,23 @@ func (p *planner) find(ctx context.Context, rec *flow.Record, kind connector.Kin
 	if err != nil {
 		return found, "", fmt.Errorf("find %s in %s: %w", rec.Name, t.System.Name(), err)
 	}
+	lost, err := p.lost(ctx, kind, t, rec.Kind, q, found)
+	if err != nil {
+		return found, "", err
+	}
+	if lost != "" && p.replays(t.System.Name()) {
+		derived = lost // it comes back under the id by which it is known
+	}
 	if kind.Spec().Person && p.person != "" {
 		if found, err = p.identify(ctx, rec, kind, t, want, q, found); err != nil {
 			return found, "", err
 		}
 	}
 	if found.Exists {
+		if lost != "" && lost != found.ID && kind.Spec().Person && p.replaces == "" {
+			p.replaces = lost
+			p.remark("%s is not in %s any more and was found there under another id (%s); it is linked to that one now", rec.Name, t.System.Name(), found.How)
+		}
 		return found, derived, nil
 	}
 	return found, derived, p.notFound(rec, t, want, found, q)

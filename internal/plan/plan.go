@@ -83,6 +83,9 @@ type Record struct {
 	// Settled are values of the message that a person has judged wrong: what
 	// stands in the system is agreed against them.
 	Settled record.Fields `json:"settled,omitempty"`
+	// Took is what this and newer versions of the document put in place of fields
+	// that they want no more.
+	Took record.Fields `json:"took,omitempty"`
 	// Once are the paths that are given only when the record is made.
 	Once []string `json:"once,omitempty"`
 	// Before is kept with what we made, to give back what was there when the

@@ -40,12 +40,15 @@ type Input struct {
 	Targets func(system string) (Target, error)
 	Memory  Memory
 	Now     time.Time
+	// Lost is told of a record that the ledger knows and that is not there at all;
+	// see runner.Runner.
+	Lost func(ctx context.Context, system, kind, id string) error
 }
 
 // Make plans one delivery. It gives a *Stop when the delivery ends, waits or
 // needs a person instead, and a *call.Error when a read failed.
 func Make(ctx context.Context, in Input) (*Plan, error) {
-	p := &planner{Input: in, needs: map[string][]string{}, done: map[string]bool{},
+	p := &planner{Input: in, replay: in.Work.Delivery.Replay, needs: map[string][]string{}, done: map[string]bool{},
 		person: strings.TrimPrefix(in.Work.LaneKey, "person:")}
 	if p.person == in.Work.LaneKey {
 		p.person = ""
@@ -62,8 +65,10 @@ func Make(ctx context.Context, in Input) (*Plan, error) {
 	if err := p.withdraw(ctx); err != nil {
 		return nil, err
 	}
-	if err := p.sources(ctx); err != nil {
-		return nil, err
+	if p.replay == nil { // what a message said when it was first carried on is agreed already
+		if err := p.sources(ctx); err != nil {
+			return nil, err
+		}
 	}
 	calls, err := Order(p.calls, p.needs)
 	if err != nil {
@@ -93,14 +98,15 @@ func eventTime(m connector.Message) time.Time {
 
 type planner struct {
 	Input
-	plan  *Plan
-	calls []call.Call
-	needs map[string][]string
-	done  map[string]bool // records of Made that this plan took care of
-	going map[string]bool // ids of the records that this plan removes
-	why   []string        // why records were left out
-	moved []ledger.Made   // made in a system that is not this record's any more
-	seen  map[flow.Origin]record.Agreed
+	replay *ledger.Replay // of the delivery, nil if it repeats none
+	plan   *Plan
+	calls  []call.Call
+	needs  map[string][]string
+	done   map[string]bool // records of Made that this plan took care of
+	going  map[string]bool // ids of the records that this plan removes
+	why    []string        // why records were left out
+	moved  []ledger.Made   // made in a system that is not this record's any more
+	seen   map[flow.Origin]record.Agreed
 	// apartIn are origins that some field of the plan differs from.
 	apartIn map[flow.Origin]bool
 	links   []ledger.Link // of the person, read once
@@ -131,6 +137,9 @@ func (p *planner) record(ctx context.Context, rec *flow.Record) error {
 	p.spec = kind.Spec()
 	made := p.madeOf(rec)
 	if made != nil && !made.Gone && made.System != target.System.Name() {
+		if p.replay != nil {
+			return p.goneElsewhere(rec, made)
+		}
 		// The person is another facility's now: what stands in the old one goes.
 		p.moved = append(p.moved, *made)
 		made = p.formerly(rec, target.System.Name())
@@ -155,6 +164,8 @@ func (p *planner) record(ctx context.Context, rec *flow.Record) error {
 	r.Matched, r.Replaces = p.blocks, p.replaces
 	p.blocks, p.replaces = nil, ""
 	switch {
+	case !found.Exists && p.elsewhere(made, r.System):
+		err = p.stands(ctx, &r, made)
 	case found.Exists:
 		r.ID, r.Exists, r.How = found.ID, true, found.How
 		r.Created = made != nil && made.Created && made.ID == found.ID
@@ -186,13 +197,21 @@ func (p *planner) record(ctx context.Context, rec *flow.Record) error {
 		for path := range set {
 			p.carried(rec, path, p.plan.Event)
 		}
+		err = p.anew(ctx, &r, made)
 	}
 	if err != nil {
 		return err
 	}
+	p.keepMine(&r, made, union(fresh, set))
 	calls, err := p.callsOf(ctx, &r, kind, target, found, set, fresh, made)
 	if err != nil {
 		return err
+	}
+	if p.notAgain(&r, made, kind.Spec(), calls) {
+		p.remark("%s was sent to %s before and cannot be taken back, so it is not sent again", r.Name, r.System)
+		if calls, err = nil, p.stands(ctx, &r, made); err != nil {
+			return err
+		}
 	}
 	p.calls = append(p.calls, calls...)
 	p.plan.Records = append(p.plan.Records, r)

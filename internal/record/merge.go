@@ -22,6 +22,10 @@ type Agreed struct {
 	// Before are the values that stood in the other system until it was told of
 	// newer ones, oldest first.
 	Before []Before `json:"before,omitempty"`
+	// Over are values that stood in this very record before, agreed or written
+	// over, oldest first: what a record says again whose system was restored from
+	// a backup.
+	Over []any `json:"over,omitempty"`
 }
 
 // Before is a value that was written over by Kiungo.

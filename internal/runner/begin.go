@@ -21,6 +21,10 @@ import (
 // gives nil when the document made something before and is not for this flow
 // any more: what it made is then withdrawn.
 func (r *Runner) begin(ctx context.Context, f *flow.Flow, w *ledger.Work) (*flow.Run, error) {
+	if w.Message.Wiped {
+		return nil, &plan.Stop{State: ledger.Held, Code: "wiped", Cause: "contents that are kept no longer",
+			Reason: "it cannot be planned: " + ledger.ErrWiped.Error() + "; have its source send it again, or skip it"}
+	}
 	content, err := decode(w.Message.Content)
 	if err != nil {
 		return nil, err
@@ -79,7 +83,7 @@ func clock(run *flow.Run, w *ledger.Work) error {
 
 func notWanted(w *ledger.Work, f *flow.Flow, why string) (*flow.Run, error) {
 	for _, m := range w.Made {
-		if !m.Gone {
+		if !m.Gone && w.Delivery.Replay == nil { // a replay only puts back
 			return nil, nil
 		}
 	}
@@ -180,7 +184,7 @@ func withSource(list []ledger.Snapshot, s plan.Source, told time.Time) []ledger.
 			continue // what this very delivery wrote there is newer than what it saw
 		}
 		if ok {
-			now = now.Follows(&old, told)
+			now = now.Follows(&old, told).Covers(&old, nil)
 		} else {
 			now = now.Follows(nil, told)
 		}

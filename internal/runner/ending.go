@@ -22,9 +22,7 @@ import (
 // pause is a wait for a known reason that is nobody's fault.
 type pause struct {
 	until  time.Duration
-	limit  time.Duration // since the delivery's creation; past it held
 	reason string
-	past   string
 }
 
 func (p *pause) Error() string { return p.reason }
@@ -76,7 +74,11 @@ func (x *execution) end(ctx context.Context, e ledger.End) (*ledger.Work, error)
 		e.Generation = x.w.Delivery.Generation
 	}
 	// A stop must not lose what is known: the ledger does not hear our context.
-	next, err := x.Ledger.End(context.WithoutCancel(ctx), x.w, e, x.Ledger.Now())
+	now := x.Ledger.Now()
+	next, err := x.Ledger.End(context.WithoutCancel(ctx), x.w, e, now)
+	if x.Observe != nil && err == nil {
+		x.Observe(ctx, x.w, &e, now)
+	}
 	if errors.Is(err, ledger.ErrLinked) && len(e.Links) > 0 {
 		// What was found turned out to be another person's: done, it would be tried
 		// again for ever.
@@ -99,6 +101,9 @@ func (x *execution) stop(ctx context.Context, cause error) (*ledger.Work, error)
 		// This node stops; the delivery goes on where it is.
 		return x.end(ctx, x.resting(x.Ledger.Now(), "", ""))
 	}
+	if errors.Is(cause, ledger.ErrAway) {
+		return nil, cause // nothing is wrong with the delivery
+	}
 	var s *plan.Stop
 	var p *pause
 	var failed *call.Error
@@ -108,9 +113,6 @@ func (x *execution) stop(ctx context.Context, cause error) (*ledger.Work, error)
 	case errors.As(cause, &s):
 		return x.stopped(ctx, s, now)
 	case errors.As(cause, &p):
-		if p.limit > 0 && now.Sub(x.w.Delivery.Created) > p.limit {
-			return x.end(ctx, ledger.End{State: ledger.Held, Code: "overdue", Cause: p.past, Reason: p.past, KeepClaims: true})
-		}
 		return x.end(ctx, x.resting(now.Add(max(p.until, time.Millisecond)), "waiting", p.reason))
 	case errors.As(cause, &down):
 		return x.blocked(ctx, down.System, down.Reason)
@@ -138,7 +140,7 @@ func (x *execution) resting(due time.Time, code, reason string) ledger.End {
 
 func (x *execution) stopped(ctx context.Context, s *plan.Stop, now time.Time) (*ledger.Work, error) {
 	if s.State == ledger.Waiting {
-		if s.Wait > 0 && now.Sub(x.w.Delivery.Created) > s.Wait {
+		if s.Wait > 0 && x.past(x.w.Delivery.Created, s.Wait, now) {
 			return x.end(ctx, ledger.End{State: ledger.Held, Code: s.Code, Cause: s.Cause, Reason: s.Reason + "; it did not come in time"})
 		}
 		e := x.resting(now.Add(x.Policy.Pause(x.w.Delivery.Attempts, 0)), s.Code, s.Reason)
@@ -174,7 +176,7 @@ func (x *execution) failed(ctx context.Context, f *call.Error, now time.Time) (*
 		return x.end(ctx, ledger.End{State: ledger.Held, Code: "not-authorised", Cause: f.System + ": not authorised to " + f.About,
 			Reason: f.About + ": " + f.System + " does not allow it: " + f.Reason, KeepClaims: x.touched()})
 	}
-	if now.Sub(x.w.Delivery.Created) > x.Policy.withDefaults().GiveUp {
+	if x.w.Delivery.Attempts >= giveUpTries && x.past(x.w.Delivery.Created, x.Policy.withDefaults().GiveUp, now) {
 		return x.end(ctx, ledger.End{State: ledger.Held, Code: "gave-up", Cause: f.System + ": " + f.About + " keeps failing",
 			Reason: "tried for days: " + f.Reason, KeepClaims: x.touched()})
 	}
@@ -184,6 +186,11 @@ func (x *execution) failed(ctx context.Context, f *call.Error, now time.Time) (*
 // blocked waits, without a wake time, for a system's circuit to close.
 func (x *execution) blocked(ctx context.Context, name, reason string) (*ledger.Work, error) {
 	e := x.resting(time.Time{}, "down", name+" is down: "+reason)
+	if port := x.Systems[name]; port != nil {
+		if why, stopped := port.Stopped(); stopped {
+			e.Code, e.Reason = "stopped", why
+		}
+	}
 	e.BlockedOn, e.BlockedBy = ledger.BlockCircuit, name
 	next, err := x.end(ctx, e)
 	if port := x.Systems[name]; err == nil && port != nil {
@@ -277,6 +284,27 @@ func (x *execution) reserved(generation int) []ledger.Made {
 	return out
 }
 
+// drawn are what calls gave that cannot be undone and do no harm: a record that
+// must be made again, because its system lost it, is given the same.
+func (x *execution) drawn(name string) map[string]string {
+	var out map[string]string
+	if old := x.madeBefore(name); old != nil {
+		out = old.Reserved
+	}
+	for i, c := range x.plan.Calls {
+		if c.Record != name || c.Reversal != call.Leftover {
+			continue
+		}
+		for output, v := range x.book.Calls[i].Outputs {
+			if out == nil {
+				out = map[string]string{}
+			}
+			out[c.Name+"."+output] = v
+		}
+	}
+	return out
+}
+
 func (x *execution) madeBefore(name string) *ledger.Made {
 	for i, m := range x.w.Made {
 		if m.Record == name && !m.Gone {
@@ -359,6 +387,9 @@ func (x *execution) made(r plan.Record) ledger.Made {
 		Created: r.Created, Gone: r.Removed || r.GivenBack, Fields: call.Resolve(r.Mine, x.book.Output), Before: record.Fields{}, Once: r.Once}
 	maps.Copy(m.Before, r.Was)
 	maps.Copy(m.Before, r.Before) // the first version knew what was there before us
+	if !m.Gone {
+		m.Took, m.Reserved = r.Took, x.drawn(r.Name)
+	}
 	return m
 }
 
@@ -387,7 +418,8 @@ func (x *execution) snapshot(r plan.Record) *ledger.Snapshot {
 		}
 	}
 	for path, judged := range r.Settled {
-		fields[path], changed = record.Agreed{Value: judged, At: x.plan.Event, Seq: x.w.Message.Seq, By: x.w.Message.System}, true
+		old := fields[path]
+		fields[path], changed = record.Agreed{Value: judged, At: x.plan.Event, Seq: x.w.Message.Seq, By: x.w.Message.System}.Covers(&old, nil), true
 	}
 	for path, mine := range r.Mine {
 		if _, unknown := mine.(record.Later); unknown {
@@ -404,7 +436,9 @@ func (x *execution) snapshot(r plan.Record) *ledger.Snapshot {
 			continue
 		}
 		if old, ok := fields[path]; ok {
-			now = now.Follows(&old, time.Time{})
+			now = now.Follows(&old, time.Time{}).Covers(&old, r.Was[path])
+		} else {
+			now = now.Covers(nil, r.Was[path])
 		}
 		fields[path], changed = now, true
 	}
@@ -430,7 +464,7 @@ func (r *Runner) Plan(ctx context.Context, w *ledger.Work) (*plan.Plan, error) {
 	if err := unusable(w, f); err != nil {
 		return nil, err
 	}
-	in := plan.Input{Flow: f, Work: w, Targets: targets, Memory: r.Ledger, Now: r.Ledger.Now()}
+	in := plan.Input{Flow: f, Work: w, Targets: targets, Memory: r.Ledger, Now: r.Ledger.Now(), Lost: r.Lost}
 	if source, ok := r.Systems[w.Message.System]; ok {
 		in.Source = source.Connector
 	}

@@ -28,6 +28,8 @@ type register struct {
 	// before is told of each request that changes something; an answer of its
 	// own is given instead.
 	before func(r call.Request) int
+	// unclear is the status of answers that leave open what happened.
+	unclear int
 }
 
 type row struct {
@@ -38,7 +40,7 @@ type row struct {
 	Changed time.Time      `json:"changed,omitzero"`
 }
 
-var fieldNames = map[string][]string{"Person": {"nid", "given", "family", "phone", "born", "sex"}, "Note": {"person", "text"}}
+var fieldNames = map[string][]string{"Person": {"nid", "given", "family", "phone", "born", "sex"}, "Note": {"person", "text"}, "Text": {"person", "text"}}
 
 func newRegister(name string) *register {
 	return &register{name: name, rows: map[string]*row{}}
@@ -117,7 +119,7 @@ func (g *register) Kind(name string) connector.Kind {
 
 func (g *register) Classify(_ call.Request, a call.Answer, err error) call.Verdict {
 	switch {
-	case err != nil:
+	case err != nil || a.Status == g.unclear && g.unclear != 0:
 		return call.Verdict{Class: call.Uncertain, Reason: "no answer"}
 	case a.Status < 300:
 		return call.Verdict{Class: call.Done}
@@ -162,7 +164,7 @@ func (g *register) Send(_ context.Context, r call.Request) (call.Answer, error) 
 			return answer(200, all)
 		}
 	case http.MethodPost:
-		if at != nil {
+		if at != nil && !strings.HasPrefix(key, "Text/") {
 			return answer(409, nil)
 		}
 		at = &row{Fields: body}
@@ -209,7 +211,7 @@ func specOf(name string) connector.KindSpec {
 
 // registerOf is the connector: its messages are what its records say.
 func registerOf(name string) *connector.Connector {
-	return &connector.Connector{Name: name, Title: name, Kinds: []connector.KindSpec{specOf("Person"), specOf("Note")},
+	return &connector.Connector{Name: name, Title: name, Kinds: []connector.KindSpec{specOf("Person"), specOf("Note"), specOf("Text")},
 		Messages: []connector.MessageSpec{{Name: "record", About: "a record", Names: []connector.NameSpec{{Name: "rec", Sampled: true, Kind: "Person", Key: "id"}}}},
 		Open:     func(c connector.Config) (connector.System, error) { return newRegister(c.Name), nil },
 		Simulate: func([]byte) (simulate.Simulator, error) { return nil, nil }}
@@ -251,6 +253,9 @@ func (k *kind) all(ctx context.Context, do call.Doer) (map[string]*row, error) {
 }
 
 func (k *kind) Find(ctx context.Context, do call.Doer, q connector.Query) (connector.Found, error) {
+	if k.name == "Text" {
+		return connector.Found{}, nil // a message to a phone cannot be looked up
+	}
 	ids := []string{q.Made, q.Linked, q.ID}
 	var several []string
 	for _, by := range q.By {
@@ -329,6 +334,9 @@ func (k *kind) Calls(_ context.Context, _ call.Doer, c connector.Change) ([]call
 	out := call.Call{Name: c.Record, Repeat: call.Safe, Reversal: call.Exact, ReadBack: true, About: "write " + c.Record,
 		Check: &call.Check{Read: k.reads(c.ID), As: k.name}}
 	switch {
+	case k.name == "Text":
+		out.Request = call.Request{Method: http.MethodPost, Path: path, Body: k.body(c.Write)}
+		out.Check, out.ReadBack, out.Repeat, out.Reversal = nil, false, call.Blind, call.Final
 	case c.Remove:
 		out.Request = call.Request{Method: http.MethodDelete, Path: path}
 		out.Check.Pre, out.Reversal = c.Found.Fields, call.Leftover

@@ -30,6 +30,19 @@ func (p Policy) withDefaults() Policy {
 	return p
 }
 
+// giveUpTries is how often a delivery was tried at the least before it is given
+// up: age alone may be a clock that jumped.
+const giveUpTries = 20
+
+// past tells whether a time has gone by since then. While the clock is not
+// believed nothing is past (law 22).
+func (r *Runner) past(since time.Time, limit time.Duration, now time.Time) bool {
+	if now.Sub(since) <= limit {
+		return false
+	}
+	return r.Sane == nil || r.Sane()
+}
+
 // Pause is how long to wait before try number n+1, when n tries were made
 // (from 1): exponential, a quarter of it at random, never sooner than what the
 // system asked for.

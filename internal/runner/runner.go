@@ -29,6 +29,15 @@ type Runner struct {
 	// Fresh is how old a plan may be at its first write without being checked
 	// against the target again; default 5 s.
 	Fresh time.Duration
+	// Lost is told of a record that was there, as the ledger knows, and is not there
+	// at all: neither voided nor deleted. Its error stops the delivery: the system
+	// was restored from a backup. Nil: nobody looks.
+	Lost func(ctx context.Context, system, kind, id string) error
+	// Sane tells whether the clock is believed; nil: it is.
+	Sane func() bool
+	// Observe is told of each end or pause of a delivery that the ledger took, for
+	// metrics and traces; nil: nobody.
+	Observe func(ctx context.Context, w *ledger.Work, e *ledger.End, now time.Time)
 }
 
 // Run runs the delivery until it ends or waits, and gives the lane's next work
@@ -130,7 +139,7 @@ func (x *execution) makePlan(ctx context.Context) (done bool, next *ledger.Work,
 	end := func(next *ledger.Work, err error) (bool, *ledger.Work, error) { return true, next, err }
 	if x.flow == nil {
 		return end(x.end(ctx, ledger.End{State: ledger.Held, Code: "no-flow", Cause: "flow " + x.w.Delivery.Flow + " is gone", Forget: true,
-			Reason: "the flow " + x.w.Delivery.Flow + " no longer exists; put it back, or skip this delivery"}))
+			Reason: "the flow " + x.w.Delivery.Flow + " is not here any more, or the site has switched it off; put it back, or skip this delivery"}))
 	}
 	p, err := x.Runner.Plan(ctx, x.w)
 	if err != nil {
@@ -140,7 +149,7 @@ func (x *execution) makePlan(ctx context.Context) (done bool, next *ledger.Work,
 	if x.book, err = Open(p, nil); err != nil {
 		return end(x.stop(ctx, err))
 	}
-	x.announced, x.answers, x.pending, x.stale = nil, nil, nil, false
+	x.announced, x.answers, x.pending, x.stale = nil, nil, nil, x.travelled()
 	if len(p.Calls) == 0 {
 		return end(x.finish(ctx, ledger.Done))
 	}
@@ -156,9 +165,11 @@ func (x *execution) makePlan(ctx context.Context) (done bool, next *ledger.Work,
 	if err := x.approved(p, hash, x.w); err != nil {
 		return end(x.stop(ctx, err))
 	}
-	first := x.book.Next()
-	record := ledger.Plan{Body: body, Hash: hash, FlowHash: p.FlowHash, Claims: p.Claims(), Pending: x.pendingLinks(p),
-		Intent: x.names(x.book.Run(first.Call))}
+	first := x.book.Run(x.book.Next().Call)
+	if x.stale {
+		first = first[:1] // each of the others is looked up before it is announced
+	}
+	record := ledger.Plan{Body: body, Hash: hash, FlowHash: p.FlowHash, Claims: p.Claims(), Pending: x.pendingLinks(p), Intent: x.names(first)}
 	err = x.Ledger.Journal(ctx, x.w, record)
 	switch {
 	case errors.Is(err, ledger.ErrClaimed):
@@ -196,7 +207,7 @@ func (x *execution) step(ctx context.Context) (done bool, next *ledger.Work, err
 	case cmd.Do == Await:
 		err = x.await(ctx, cmd.Call)
 	case cmd.Do == Ask:
-		err = x.blind(cmd.Call)
+		err = x.blind(ctx, cmd.Call)
 	case cmd.Do == Finish:
 		next, err = x.finish(ctx, cmd.State)
 		return true, next, err

@@ -13,7 +13,9 @@ import (
 
 func (x *execution) send(ctx context.Context, i int) error {
 	c := &x.plan.Calls[i]
-	if !x.stale && i == 0 && time.Since(x.plan.At) > x.freshness() {
+	if x.book.Lines == 1 && (x.stale || time.Since(x.plan.At) > x.freshness()) {
+		// The plan is old, or the ledger was put back in time; and the first intent
+		// is in the plan's commit, before anything was looked up.
 		x.stale = true
 		already, err := x.standing(ctx, i)
 		if err != nil || already {
@@ -43,10 +45,7 @@ func (x *execution) send(ctx context.Context, i int) error {
 		}
 		fallthrough
 	case call.Refusal:
-		if refused.Traces && x.onRefused(c) == "undo" {
-			return x.traces(ctx, i, refused)
-		}
-		return x.write(ctx, ledger.StepRefused, i, lineData{Reason: refused.System + ": " + refused.Reason, Field: refused.Field})
+		return x.refused(ctx, i, refused)
 	case call.Queued:
 		outputs, err := c.Collect(answer)
 		if err != nil {
@@ -68,6 +67,15 @@ func (x *execution) send(ctx context.Context, i int) error {
 	}
 	x.unsure[i] = refused
 	return x.write(ctx, ledger.StepUnknown, i, lineData{})
+}
+
+// refused writes down that the target refused a call, at once or later.
+func (x *execution) refused(ctx context.Context, i int, refused *call.Error) error {
+	c := &x.plan.Calls[i]
+	if refused.Traces && x.onRefused(c) == "undo" {
+		return x.traces(ctx, i, refused)
+	}
+	return x.write(ctx, ledger.StepRefused, i, lineData{Reason: refused.System + ": " + refused.Reason, Field: refused.Field})
 }
 
 func (x *execution) onRefused(c *call.Call) string {

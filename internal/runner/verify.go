@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 func (x *execution) standing(ctx context.Context, i int) (already bool, err error) {
 	c := &x.plan.Calls[i]
 	if c.Check == nil {
-		return false, nil
+		return x.lost(ctx, i)
 	}
 	o, err := x.observe(ctx, c, *c.Check)
 	if err != nil {
@@ -26,6 +27,11 @@ func (x *execution) standing(ctx context.Context, i int) (already bool, err erro
 	}
 	if c.Check.Judge(o, x.book.Output) == call.Yes && c.Check.Want != nil {
 		return true, x.write(ctx, ledger.StepVerified, i, lineData{Outputs: o.Outputs})
+	}
+	if c.Check.Pre != nil && !o.Exists && !o.Voided && x.Lost != nil {
+		if err := x.Lost(ctx, c.System, c.Kind, c.Target); err != nil {
+			return false, err
+		}
 	}
 	if x.nothingSent() {
 		return false, errReplan
@@ -143,6 +149,22 @@ func (x *execution) await(ctx context.Context, i int) error {
 	if c.Await == nil {
 		return x.write(ctx, ledger.StepAnswer, i, lineData{Outputs: x.book.Calls[i].Outputs})
 	}
+	for n, check := range c.Await.Verdicts {
+		o, err := x.observe(ctx, c, check)
+		var denied *call.Denied
+		if errors.As(err, &denied) {
+			return x.refused(ctx, i, &call.Error{System: c.System, About: c.About, Verdict: denied.Verdict})
+		}
+		if err != nil {
+			return err
+		}
+		if check.Judge(o, x.book.Output) != call.Yes {
+			break
+		}
+		if n == len(c.Await.Verdicts)-1 {
+			return x.write(ctx, ledger.StepVerified, i, lineData{Outputs: x.book.Calls[i].Outputs})
+		}
+	}
 	o, err := x.observe(ctx, c, c.Await.Check)
 	if err != nil {
 		return err
@@ -150,12 +172,19 @@ func (x *execution) await(ctx context.Context, i int) error {
 	if c.Await.Check.Judge(o, x.book.Output) == call.Yes {
 		return x.write(ctx, ledger.StepVerified, i, lineData{Outputs: o.Outputs})
 	}
-	return &pause{until: c.Await.Every, reason: c.System + " accepted it and has not done it yet", limit: c.Await.Until,
-		past: "the target accepted the call but never did it; look there, then retry or skip"}
+	if since := x.acceptedAt(c.Name); !since.IsZero() && x.past(since, c.Await.Until, x.Ledger.Now()) {
+		return &plan.Stop{State: ledger.Held, Code: "overdue", Cause: c.System + ": accepted, and never done",
+			Reason: fmt.Sprintf("%s: %s accepted it and has not done it after %s; look there, then retry or skip", c.About, c.System, c.Await.Until)}
+	}
+	return &pause{until: c.Await.Every, reason: c.System + " accepted it and has not done it yet"}
 }
 
-func (x *execution) blind(i int) error {
-	c := &x.plan.Calls[i]
-	return &plan.Stop{State: ledger.Held, Code: "unknown", Cause: c.Kind + ": cannot be told whether it was sent",
-		Reason: fmt.Sprintf("%s: the answer was lost and %s cannot be asked; say whether it happened: skip if it did, retry to send it again", c.About, c.System)}
+// acceptedAt is when a call was accepted, if that was before this run.
+func (x *execution) acceptedAt(name string) time.Time {
+	for _, s := range x.w.Journal {
+		if s.Call == name && s.Kind == ledger.StepAccepted {
+			return s.At
+		}
+	}
+	return time.Time{}
 }

@@ -56,7 +56,7 @@ func (b *bench) report(ctx context.Context) (string, error) {
 			out.WriteString(d + "\n")
 		}
 	}
-	return moments.ReplaceAllStringFunc(out.String(), recent), nil
+	return minutes.ReplaceAllStringFunc(moments.ReplaceAllStringFunc(out.String(), recent), b.thisMinute), nil
 }
 
 // moments are those of JSON and of queries.
@@ -169,6 +169,9 @@ func (b *bench) deliveries(ctx context.Context, out *strings.Builder) error {
 	if err != nil {
 		return err
 	}
+	if err := b.stops(ctx, out); err != nil {
+		return err
+	}
 	slices.SortFunc(list, func(a, b ledger.Delivery) int { return int(a.ID - b.ID) })
 	if len(list) == 0 {
 		out.WriteString("none\n")
@@ -177,6 +180,9 @@ func (b *bench) deliveries(ctx context.Context, out *strings.Builder) error {
 		fmt.Fprintf(out, "%d %s", d.ID, d.Flow)
 		if d.Each != "" {
 			fmt.Fprintf(out, " [%s]", d.Each)
+		}
+		if d.Replay != nil {
+			fmt.Fprintf(out, " (repeats %d)", d.Replay.Of)
 		}
 		fmt.Fprintf(out, " %s, %d calls", d.State, d.Calls)
 		if d.BlockedOn != "" {

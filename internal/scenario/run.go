@@ -269,8 +269,12 @@ func (b *bench) do(ctx context.Context, s Step) error {
 		}
 	case s.Poll != "":
 		system, stream, _ := strings.Cut(s.Poll, "/")
-		if err := b.engine.Poll(ctx, system, stream); err != nil {
-			return err
+		err := b.engine.Poll(ctx, system, stream)
+		if (err != nil) != s.Fails {
+			return fmt.Errorf("poll: fails: %t, and the error is: %w", s.Fails, err)
+		}
+		if err != nil {
+			b.answers = append(b.answers, "poll "+s.Poll+" -> "+err.Error())
 		}
 	case s.Fetch != "":
 		if _, err := b.engine.Ask(ctx, s.Fetch, s.System, s.Period); err != nil {
@@ -297,6 +301,15 @@ func (b *bench) do(ctx context.Context, s Step) error {
 		if err := b.split(ctx, s.Split); err != nil {
 			return err
 		}
+	case s.Mark != "", s.Restore != "", s.Replace != "":
+		return b.backup(ctx, s)
+	case s.Replay != nil:
+		if err := b.meanwhile(ctx, "replay"); err != nil {
+			return err
+		}
+		if err := b.replay(ctx, s.Replay); err != nil {
+			return err
+		}
 	case s.Restart:
 		if err := b.restart(ctx); err != nil {
 			return err
@@ -317,7 +330,7 @@ func (b *bench) do(ctx context.Context, s Step) error {
 		}
 	case s.Settle:
 	default:
-		return errors.New("a step says what happens: send, fault, calm, seed, clerk, table, retry, skip, answer, split, poll, fetch, restart or settle")
+		return errors.New("a step says what happens: send, fault, calm, seed, clerk, table, retry, skip, answer, split, poll, fetch, mark, restore, replace, replay, restart or settle")
 	}
 	return b.settle(ctx)
 }

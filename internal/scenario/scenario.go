@@ -64,14 +64,21 @@ type Step struct {
 	// Fetch asks a flow's lists now; Period and System say more.
 	Fetch  string `yaml:"fetch"`
 	Period string `yaml:"period"`
-	Fails  bool   `yaml:"fails"` // the list cannot be read now
+	Fails  bool   `yaml:"fails"` // the list, or the stream of poll, cannot be read now
 	System string `yaml:"system"`
 	// Answer answers the open questions of a kind, or all: {kind: match, with: new}.
 	Answer *AnswerStep `yaml:"answer"`
 	// Split takes back what was sent while a record was wrongly linked to a person.
-	Split   *SplitStep `yaml:"split"`
-	Restart bool       `yaml:"restart"` // Kiungo is stopped and started again
-	Settle  bool       `yaml:"settle"`
+	Split *SplitStep `yaml:"split"`
+	// Mark keeps a backup of a system; Restore puts the system back to it, Replace
+	// puts another database in its place that was made of it. Replay is what a
+	// person then says.
+	Mark    string      `yaml:"mark"`
+	Restore string      `yaml:"restore"`
+	Replace string      `yaml:"replace"`
+	Replay  *ReplayStep `yaml:"replay"`
+	Restart bool        `yaml:"restart"` // Kiungo is stopped and started again
+	Settle  bool        `yaml:"settle"`
 }
 
 // SplitStep is kiungo people split --yes.
@@ -87,6 +94,14 @@ type AnswerStep struct {
 	// Answer is the value, or the number of a choice from 1.
 	Answer string `yaml:"with"`
 	Who    string `yaml:"who"`
+}
+
+// ReplayStep is kiungo replay --missing.
+type ReplayStep struct {
+	System string   `yaml:"system"`
+	Again  []string `yaml:"again"`
+	DryRun bool     `yaml:"dryRun"`
+	Accept bool     `yaml:"accept"`
 }
 
 // FaultStep switches a fault on.

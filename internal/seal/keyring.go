@@ -106,7 +106,7 @@ func read(path string) (*file, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read keyring: %w", err)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
+	if open := info.Mode().Perm() & 0o077; open != 0 && !(open == 0o040 && isCredential(path)) {
 		return nil, fmt.Errorf("keyring %s can be read by others (mode %04o): run chmod 600 on it", path, info.Mode().Perm())
 	}
 	b, err := os.ReadFile(path)
@@ -118,6 +118,14 @@ func read(path string) (*file, error) {
 		return nil, fmt.Errorf("keyring %s is not readable JSON: restore it from its copy: %w", path, err)
 	}
 	return &f, f.check(path)
+}
+
+// isCredential tells whether systemd gave the file to this service
+// (LoadCredential=). It allows the service's user to read it by an ACL, which
+// shows as a right of the group; nobody else can enter the folder.
+func isCredential(path string) bool {
+	dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	return dir != "" && filepath.Dir(filepath.Clean(path)) == filepath.Clean(dir)
 }
 
 func (f *file) check(path string) error {

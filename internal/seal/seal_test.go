@@ -146,3 +146,29 @@ func BenchmarkSeal(b *testing.B) {
 		}
 	})
 }
+
+// TestACredentialOfSystemdMayShowAGroupsRight: systemd lets the service's user
+// read it by an ACL; the same file elsewhere is refused.
+func TestACredentialOfSystemdMayShowAGroupsRight(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "keyring")
+	if _, err := Create(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o440); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(path); err == nil {
+		t.Error("a keyring that a group can read was taken")
+	}
+	t.Setenv("CREDENTIALS_DIRECTORY", dir)
+	if _, err := Load(path); err != nil {
+		t.Errorf("a credential was refused: %v", err)
+	}
+	if err := os.Chmod(path, 0o444); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(path); err == nil {
+		t.Error("a credential that all can read was taken")
+	}
+}

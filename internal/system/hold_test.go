@@ -24,7 +24,7 @@ func TestNothingIsChangedByANodeThatLostItsLease(t *testing.T) {
 	if _, err := p.Writer(1).Do(t.Context(), "read", get); err != nil || f.sent != 1 {
 		t.Errorf("%v; %d requests were sent", err, f.sent)
 	}
-	if len(p.slots) != 0 {
+	if p.slots.Used() != 0 {
 		t.Error("a slot was kept")
 	}
 }

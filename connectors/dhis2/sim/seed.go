@@ -74,6 +74,9 @@ func (s *Server) begin() error {
 //	events           as they would be posted to the tracker, by the clerk
 //	completeDataSetRegistrations
 //	dataApprovals, lockExceptions   {dataSet, period, organisationUnit}
+//	proxy            what stands before the server: {drops: [Authorization], api: "37", query: {}}
+//	afterDryRun      a list of such documents: each is seeded after one dry run of data values
+//	jobs             []: the server was started again, and knows no job any more
 func (s *Server) Seed(doc []byte) error {
 	in, err := decodeRecord(doc)
 	if err != nil {
@@ -95,7 +98,7 @@ func (s *Server) Seed(doc []byte) error {
 		r.Header.Set("Content-Type", "application/json")
 		r.SetBasicAuth(clerkName, clerkPassword)
 		w := httptest.NewRecorder()
-		s.serve(w, r)
+		s.answer(w, r)
 		if w.Code >= http.StatusBadRequest {
 			return fmt.Errorf("seed %s: HTTP %d: %s", part.key, w.Code, strings.TrimSpace(w.Body.String()))
 		}
@@ -122,7 +125,7 @@ func (s *Server) widen() {
 }
 
 // ownKeys are the parts of a seed that are no metadata.
-var ownKeys = []string{"users", "apiTokens", "settings", "dataValues", "events", "completeDataSetRegistrations", "dataApprovals", "lockExceptions", "system", "date"}
+var ownKeys = []string{"users", "apiTokens", "settings", "dataValues", "events", "completeDataSetRegistrations", "dataApprovals", "lockExceptions", "system", "date", "proxy", "afterDryRun", "jobs"}
 
 func (s *Server) seedMetadata(in record) error {
 	s.mu.Lock()
@@ -151,6 +154,21 @@ func (s *Server) seedMetadata(in record) error {
 	}
 	for k, v := range inner(in, "settings") {
 		s.settings[k] = v
+	}
+	if in["proxy"] != nil {
+		if err := s.seedProxy(in["proxy"]); err != nil {
+			return err
+		}
+	}
+	for _, v := range list(in, "afterDryRun") {
+		doc, isDoc := v.(record)
+		if !isDoc {
+			return fmt.Errorf("seed afterDryRun: each is a document to seed")
+		}
+		s.later = append(s.later, doc)
+	}
+	if in["jobs"] != nil {
+		s.jobs = map[string]*job{}
 	}
 	for _, v := range list(in, "users") {
 		if err := s.seedUser(v); err != nil {

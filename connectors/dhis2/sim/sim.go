@@ -82,7 +82,10 @@ type Server struct {
 	tokens   map[string]*token
 	settings map[string]any
 	data     store
+	backups  map[string]*store // see Mark
 	jobs     map[string]*job
+	proxy    *proxy
+	later    []record // seeds, each for after a dry run
 }
 
 var _ simulate.Simulator = (*Server)(nil)
@@ -165,8 +168,15 @@ func (s *Server) today() time.Time {
 // stamp is how the server writes a moment: its own zone, without naming it.
 func stamp(t time.Time) string { return t.Format("2006-01-02T15:04:05.000") }
 
-// ServeHTTP serves one request, with the faults that are switched on.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+// ServeHTTP serves one request, with the faults that are switched on. Every
+// answer is dated by the server's own clock, as Tomcat does.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.RLock()
+	now := s.now()
+	s.mu.RUnlock()
+	w.Header().Set("Date", now.UTC().Format(http.TimeFormat))
+	s.handler.ServeHTTP(w, r)
+}
 
 // Traffic gives the recorder and the fault switches.
 func (s *Server) Traffic() *simulate.Traffic { return s.traffic }
@@ -227,6 +237,14 @@ func (r *request) is(name string) bool { return strings.EqualFold(r.get(name), "
 const marker = "/api"
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	s.mu.RLock()
+	before := s.proxy
+	s.mu.RUnlock()
+	s.answer(w, before.pass(r))
+}
+
+// answer serves what has come through to the server.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
 	i := strings.Index(path+"/", marker+"/")
 	if i < 0 {

@@ -123,7 +123,11 @@ func (s *Server) postValues(r *request) answer {
 		if err != nil {
 			return s.broken(err.Error())
 		}
-		return s.importBody(r, kind, body, o)
+		sum := s.importBody(r, kind, body, o)
+		if o.DryRun {
+			s.dryRan()
+		}
+		return sum
 	}
 	if o.Async {
 		return s.startImport(r, "DATAVALUE_IMPORT", do)

@@ -317,6 +317,9 @@ func (s *Server) purge(t thing) *failure {
 			return referenced
 		}
 		t.voided = true
+		for _, r := range t.identifiers {
+			r.voided = true // its row goes with her
+		}
 		s.data.index(t)
 		delete(s.data.patients, t.uuid)
 		delete(s.data.persons, t.uuid)

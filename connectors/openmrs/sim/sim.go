@@ -89,6 +89,7 @@ type Server struct {
 	sessions atomic.Int64
 	ended    map[string]bool
 	formats  map[string]*regexp.Regexp
+	backups  map[string]*database // see Mark
 }
 
 // New makes a server with the metadata of the reference application. Options

@@ -40,6 +40,7 @@ func Run(t *testing.T, nodes int, make Make) {
 	for name, f := range map[string]func(*testing.T, int, Make){
 		"AloneAndInOrder": testOrder, "ALostRingIsFound": testLost, "NotEarly": testEarly,
 		"ALongLaneIsRungAgain": testTurns, "AStopGivesBackOrEnds": testStop, "ADeadNodesLanesAreRun": testDead,
+		"TodaysGoesBeforeBulk": testClasses, "BulkDoesNotStarve": testStarve, "TodaysBehindBulkRunsAsTodays": testBehind,
 	} {
 		t.Run(name, func(t *testing.T) { f(t, nodes, make) })
 	}

@@ -15,6 +15,7 @@ type job struct {
 	n    int
 	due  time.Time
 	took time.Duration
+	bulk bool
 }
 
 // memory is a ledger in memory with the rules of lanes and nothing else, shared
@@ -30,6 +31,7 @@ type memory struct {
 	faults  []string
 	idle    chan struct{} // closed when nothing is left
 	started chan int64    // lanes, as they begin to run
+	order   []int64       // lanes, as they began to run
 }
 
 func newMemory(nodes int) *memory {
@@ -64,19 +66,32 @@ type node struct {
 func (m node) Now() time.Time { return time.Now() }
 
 func (m node) Due(ctx context.Context, now time.Time, limit int) (due []int64, next time.Time, err error) {
+	live, bulk, next, err := m.DueByClass(ctx, now, limit)
+	due = append(live, bulk...)
+	return due[:min(limit, len(due))], next, err
+}
+
+func (m node) DueByClass(ctx context.Context, now time.Time, limit int) (live, bulk []int64, next time.Time, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for id, q := range m.lanes {
 		switch {
 		case len(q) == 0 || m.owned[id] >= 0:
+		case !q[0].due.After(now) && m.allBulk(id):
+			bulk = append(bulk, id)
 		case !q[0].due.After(now):
-			due = append(due, id)
+			live = append(live, id)
 		case next.IsZero() || q[0].due.Before(next):
 			next = q[0].due
 		}
 	}
-	slices.Sort(due)
-	return due[:min(limit, len(due))], next, ctx.Err()
+	slices.Sort(live)
+	slices.Sort(bulk)
+	return live[:min(limit, len(live))], bulk[:min(limit, len(bulk))], next, ctx.Err()
+}
+
+func (m *memory) allBulk(id int64) bool {
+	return !slices.ContainsFunc(m.lanes[id], func(j job) bool { return !j.bulk })
 }
 
 func (m node) Start(_ context.Context, id int64, now time.Time) (*ledger.Work, error) {
@@ -96,7 +111,7 @@ func (m node) next(id int64, now time.Time) *ledger.Work {
 		return nil
 	}
 	m.owned[id] = m.id
-	return &ledger.Work{LaneID: id, Epoch: m.epochs[id], Delivery: ledger.Delivery{ID: int64(q[0].n), Lane: id}}
+	return &ledger.Work{LaneID: id, Epoch: m.epochs[id], Delivery: ledger.Delivery{ID: int64(q[0].n), Lane: id}, Bulk: m.allBulk(id)}
 }
 
 func (m node) Release(_ context.Context, w *ledger.Work) error {
@@ -143,6 +158,7 @@ func (m node) run(ctx context.Context, w *ledger.Work) *ledger.Work {
 		m.fault("lane %d runs %s early", w.LaneID, early)
 	}
 	m.running[w.LaneID] = true
+	m.order = append(m.order, w.LaneID)
 	m.mu.Unlock()
 	m.started <- w.LaneID
 	ended := false

@@ -6,6 +6,10 @@
 //
 // A doorbell carries no generation: the ledger frees a lane in the transaction
 // that looked at its queue, so that no wake falls between the two.
+//
+// Lanes whose work came all in bulk have a queue of their own, and are rung by
+// the sweep alone. On each node both queues go through one gate, which lets
+// today's work in first.
 package river
 
 import (
@@ -23,6 +27,7 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
 
+	"github.com/kiungo-health/kiungo/internal/gate"
 	"github.com/kiungo-health/kiungo/internal/lane"
 	"github.com/kiungo-health/kiungo/internal/ledger"
 )
@@ -37,6 +42,7 @@ const (
 	// fetchEvery bounds how often a node asks for bells.
 	fetchEvery = 10 * time.Millisecond
 	sweepQueue = "sweep"
+	bulkQueue  = "bulk"
 	// ownSweeps is how many sweeps of the elected node go by to one of each node.
 	ownSweeps = 10
 )
@@ -56,6 +62,7 @@ type Dispatcher struct {
 	opts   Options
 	pool   *pgxpool.Pool
 	client *river.Client[pgx.Tx]
+	gate   *gate.Gate // as many as there are workers
 
 	mu      sync.Mutex
 	pending map[int64]bool // to be rung
@@ -82,7 +89,7 @@ func New(ctx context.Context, l lane.Ledger, run lane.Run, o Options) (*Dispatch
 	if err != nil {
 		return nil, fmt.Errorf("connect to the database: %w", err)
 	}
-	d := &Dispatcher{ledger: l, run: run, opts: o, pool: pool, pending: map[int64]bool{}, some: make(chan struct{}, 1)}
+	d := &Dispatcher{ledger: l, run: run, opts: o, pool: pool, gate: gate.New(o.Workers), pending: map[int64]bool{}, some: make(chan struct{}, 1)}
 	if err := d.open(ctx, params["search_path"]); err != nil {
 		pool.Close()
 		return nil, err
@@ -106,6 +113,7 @@ func (d *Dispatcher) open(ctx context.Context, schema string) error {
 		MaxAttempts: 1, // a bell that was not answered is rung again by the sweep
 		Queues: map[string]river.QueueConfig{
 			river.QueueDefault: {MaxWorkers: d.opts.Workers},
+			bulkQueue:          {MaxWorkers: lane.MostBulk(d.opts.Workers)},
 			sweepQueue:         {MaxWorkers: 1},
 		},
 		FetchCooldown:               fetchEvery,
@@ -206,19 +214,19 @@ func (d *Dispatcher) ringPending(ctx context.Context) {
 		}
 		clear(d.pending)
 		d.mu.Unlock()
-		if err := d.insert(ctx, lanes); err != nil && ctx.Err() == nil {
+		if err := d.insert(ctx, river.QueueDefault, lanes); err != nil && ctx.Err() == nil {
 			d.log("%d lanes could not be rung; the sweep will find them: %v", len(lanes), err)
 		}
 	}
 }
 
-func (d *Dispatcher) insert(ctx context.Context, lanes []int64) error {
+func (d *Dispatcher) insert(ctx context.Context, queue string, lanes []int64) error {
 	if len(lanes) == 0 {
 		return nil
 	}
 	jobs := make([]river.InsertManyParams, len(lanes))
 	for i, id := range lanes {
-		jobs[i] = river.InsertManyParams{Args: ring{id}}
+		jobs[i] = river.InsertManyParams{Args: ring{id}, InsertOpts: &river.InsertOpts{Queue: queue}}
 	}
 	_, err := d.client.InsertManyFast(ctx, jobs)
 	return err
@@ -244,6 +252,11 @@ func (r *ringer) Work(ctx context.Context, job *river.Job[ring]) error {
 			d.log("lane %d: a worker panicked: %T", id, p) // the value may tell of a person
 		}
 	}()
+	bulk := job.Queue == bulkQueue
+	if _, err := d.gate.Enter(ctx, bulk); err != nil {
+		return nil // this node stops: the sweep rings again
+	}
+	defer d.gate.Leave()
 	w, err := d.ledger.Start(ctx, id, d.ledger.Now())
 	if err != nil {
 		if ctx.Err() == nil {
@@ -252,7 +265,8 @@ func (r *ringer) Work(ctx context.Context, job *river.Job[ring]) error {
 		return nil
 	}
 	for until := time.Now().Add(d.opts.TurnFor); w != nil; {
-		if w = d.run(ctx, w); w != nil && (ctx.Err() != nil || !time.Now().Before(until)) {
+		w = d.run(ctx, w)
+		if w != nil && (ctx.Err() != nil || !time.Now().Before(until) || w.Bulk && d.gate.LiveWaits()) {
 			d.giveBack(ctx, w)
 			return nil
 		}
@@ -265,7 +279,9 @@ func (d *Dispatcher) giveBack(ctx context.Context, w *ledger.Work) {
 	if err := d.ledger.Release(context.WithoutCancel(ctx), w); err != nil && !errors.Is(err, ledger.ErrFenced) {
 		d.log("give back lane %d: %v", w.LaneID, err)
 	}
-	d.Ring(w.LaneID)
+	if !w.Bulk {
+		d.Ring(w.LaneID)
+	}
 }
 
 // sweep is the job of the elected node: it rings what is due.
@@ -293,16 +309,25 @@ func (s *sweeper) Work(ctx context.Context, _ *river.Job[sweep]) error {
 func (d *Dispatcher) sweep(ctx context.Context) error {
 	// Those that are due come first: a bell that is answered meanwhile is one too
 	// many, the other way round one would be missed.
-	due, _, err := d.ledger.Due(ctx, d.ledger.Now(), d.opts.Window)
-	if err != nil || len(due) == 0 {
+	live, bulk, _, err := lane.Due(ctx, d.ledger, d.ledger.Now(), d.opts.Window)
+	if err != nil {
 		return err
 	}
-	rows, err := d.pool.Query(ctx, `SELECT (args->>'lane')::bigint FROM river_job WHERE kind = 'ring' AND state = 'available' LIMIT $1`, d.opts.Window)
+	return errors.Join(d.ringDue(ctx, river.QueueDefault, live, d.opts.Window), d.ringDue(ctx, bulkQueue, bulk, d.opts.Window/2))
+}
+
+// ringDue rings the lanes that are due and have no bell waiting in a queue, as
+// long as fewer than so many bells wait there.
+func (d *Dispatcher) ringDue(ctx context.Context, queue string, due []int64, most int) error {
+	if len(due) == 0 {
+		return nil
+	}
+	rows, err := d.pool.Query(ctx, `SELECT (args->>'lane')::bigint FROM river_job WHERE kind = 'ring' AND state = 'available' AND queue = $1 LIMIT $2`, queue, most)
 	if err != nil {
 		return err
 	}
 	rung, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-	if err != nil || len(rung) >= d.opts.Window {
+	if err != nil || len(rung) >= most {
 		return err
 	}
 	waiting := make(map[int64]bool, len(rung))
@@ -311,11 +336,11 @@ func (d *Dispatcher) sweep(ctx context.Context) error {
 	}
 	var lanes []int64
 	for _, id := range due {
-		if !waiting[id] && len(lanes) < d.opts.Window-len(rung) {
+		if !waiting[id] && len(lanes) < most-len(rung) {
 			lanes = append(lanes, id)
 		}
 	}
-	return d.insert(ctx, lanes)
+	return d.insert(ctx, queue, lanes)
 }
 
 func (d *Dispatcher) log(format string, args ...any) {

@@ -33,7 +33,7 @@ func Run(t *testing.T, open Open) {
 		"Versions": testVersions, "Crosswalk": testCrosswalk, "People": testPeople,
 		"Crash": testCrash, "Merge": testMerge, "Isolation": testIsolation, "Clock": testClock,
 		"Links": testLinks, "MergePeople": testMergePeople, "History": testHistory, "Lessons": testLessons, "Lists": testLists,
-		"Questions": testQuestions, "Alongside": testAlongside,
+		"Questions": testQuestions, "Alongside": testAlongside, "Raise": testRaise, "Classes": testClasses, "Replays": testReplays,
 	} {
 		t.Run(name, func(t *testing.T) { f(t, open) })
 	}

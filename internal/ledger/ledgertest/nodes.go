@@ -35,6 +35,7 @@ type OpenNode func(t testing.TB, dir string, node int, c Config) Node
 func RunNodes(t *testing.T, open OpenNode) {
 	for name, f := range map[string]func(*testing.T, OpenNode){
 		"TakeOver": testTakeOver, "Together": testTogether, "Load": testLoad, "Lead": testLead,
+		"Common": testCommon, "Sending": testSending,
 	} {
 		t.Run(name, func(t *testing.T) { f(t, open) })
 	}

@@ -23,8 +23,10 @@ type arrival struct {
 	doc, version []byte // hashes; nil without a document id
 	salt         []byte
 	head, body   []byte
+	filed        bool // the body is in a file
 	routes       []route
 	alongside    bool
+	bulk         bool
 }
 
 type route struct {
@@ -59,11 +61,13 @@ func (s *Store) Accept(ctx context.Context, in []ledger.Arrival, adv *ledger.Adv
 	for i := range in {
 		var err error
 		if ready[i], err = s.prepare(&in[i]); err != nil {
+			s.dropBodies(ready[:i], nil, err)
 			return nil, fmt.Errorf("message %d of %d: %w", i+1, len(in), err)
 		}
+		ready[i].bulk = adv != nil && adv.Bulk
 	}
 	listing := s.listing(adv)
-	return doWith(ctx, s, intake, s.needOf(ready, adv), func(t *tx) ([]ledger.Accepted, error) {
+	out, err := doWith(ctx, s, intake, s.needOf(ready, adv), func(t *tx) ([]ledger.Accepted, error) {
 		if adv != nil {
 			if err := t.checkPosition(adv); err != nil {
 				return nil, err
@@ -83,6 +87,8 @@ func (s *Store) Accept(ctx context.Context, in []ledger.Arrival, adv *ledger.Adv
 		}
 		return out, t.must(qSetPosition, adv.System, adv.Stream, t.now, adv.New)
 	})
+	s.dropBodies(ready, out, err)
+	return out, err
 }
 
 // needOf says what a shared transaction locks for messages: their documents,
@@ -124,6 +130,9 @@ func (s *Store) prepare(in *ledger.Arrival) (arrival, error) {
 	}
 	a.head = box.Seal(seal.Row("message", a.id, "head"), h)
 	a.body = box.Seal(seal.Row("message", a.id, "body"), in.Content)
+	if err := s.fileBody(&a, len(in.Content)); err != nil {
+		return a, err
+	}
 	a.routes = make([]route, len(in.Routes))
 	for i := range in.Routes {
 		if a.routes[i], err = s.prepareRoute(box, &a, in.Doc, &in.Routes[i]); err != nil {
@@ -167,7 +176,7 @@ func (s *Store) prepareRoute(box *seal.Box, a *arrival, doc string, r *ledger.Ro
 // order of their hashes, before any receive number is drawn (law 3).
 func (t *tx) accept(a *arrival, out *ledger.Accepted) error {
 	*out = ledger.Accepted{}
-	older, known, err := t.versions(a)
+	before, known, err := t.versions(a)
 	if err != nil {
 		return err
 	}
@@ -182,12 +191,11 @@ func (t *tx) accept(a *arrival, out *ledger.Accepted) error {
 	if err != nil {
 		return err
 	}
-	if a.alongside {
-		older = nil
-	}
-	open, err := t.olderOpen(older)
-	if err != nil {
-		return err
+	var open []*older
+	if before && !a.alongside {
+		if open, err = t.olderOpen(a.doc); err != nil {
+			return err
+		}
 	}
 	if len(open) > 0 {
 		if err := t.needAlone(); err != nil {
@@ -207,6 +215,7 @@ func (t *tx) accept(a *arrival, out *ledger.Accepted) error {
 		return err
 	}
 	out.Message = a.id
+	t.zone(zoneSource, "", a.system, a.id)
 	if len(a.routes) == 0 && a.about != "" {
 		t.tally(a.about, ledger.NotRouted, 1, 0)
 	}
@@ -227,22 +236,18 @@ func (t *tx) accept(a *arrival, out *ledger.Accepted) error {
 	return nil
 }
 
-// versions gives the messages of older versions, or the message that already
-// brought this version, if it is the newest: a document that goes back to what
-// it was before (a form that is no longer archived) is news.
-func (t *tx) versions(a *arrival) (older []int64, known int64, err error) {
+// versions tells whether there are versions of the document already, and gives
+// the message that brought this version, if it is the newest: a document that
+// goes back to what it was before (a form that is no longer archived) is news.
+func (t *tx) versions(a *arrival) (before bool, known int64, err error) {
 	if a.doc == nil {
-		return nil, 0, nil
+		return false, 0, nil
 	}
 	all, err := t.versionsOf(a.doc)
-	for _, v := range all {
-		known = 0
-		if bytes.Equal(v.mac, a.version) {
-			known = v.message
-		}
-		older = append(older, v.message)
+	if n := len(all); n > 0 && bytes.Equal(all[n-1].mac, a.version) {
+		known = all[n-1].message
 	}
-	return older, known, err
+	return len(all) > 0, known, err
 }
 
 // lockLanes finds or makes the lanes of all routes, aliases followed.
@@ -295,14 +300,15 @@ func (t *tx) deliver(a *arrival, r *route, lanes map[string]*lane, open []*older
 			d.seq = min(d.seq, o.seq) // it takes the older one's place
 		}
 	}
-	if err := t.must(qAddDelivery, d.id, a.id, r.flow, r.mac, r.sealed, r.maker, d.in[0], joinIDs(via), d.seq, r.systems, t.now, t.now); err != nil {
+	if err := t.must(qAddDelivery, d.id, a.id, r.flow, r.mac, r.sealed, r.maker, d.in[0], joinIDs(via), d.seq, r.systems, t.now, t.now, flag(a.bulk)); err != nil {
 		return err
 	}
+	t.zone(zoneFrom, r.flow, a.system, d.id)
 	for _, id := range d.in {
 		if err := t.must(qEnterLane, id, d.seq, d.id); err != nil {
 			return err
 		}
-		if err := t.wakeLane(id, t.now); err != nil {
+		if err := t.wake(id, t.now, a.bulk); err != nil {
 			return err
 		}
 		if !slices.Contains(out.Lanes, id) {

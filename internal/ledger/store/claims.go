@@ -184,7 +184,7 @@ func (t *tx) unblock(delivery int64) error {
 		return err
 	}
 	for _, id := range in {
-		if err := t.wakeLane(id, t.now); err != nil {
+		if err := t.wake(id, t.now, d.bulk); err != nil {
 			return err
 		}
 	}

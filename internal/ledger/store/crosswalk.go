@@ -301,15 +301,6 @@ func (s *Store) Ties(ctx context.Context, person string) ([]ledger.Tie, error) {
 	return out, nil
 }
 
-// OfLane lists the deliveries of a lane, newest first; see ledger.Ledger.
-func (s *Store) OfLane(ctx context.Context, key string, after int64, limit int) ([]ledger.Delivery, error) {
-	l, err := s.laneNamed(ctx, key)
-	if err != nil || l == nil {
-		return nil, err
-	}
-	return s.deliveries(ctx, qOfLane, l.id, below(after), limited(limit, 50, 1000))
-}
-
 // Person follows the aliases of a person's lane; see ledger.Ledger.
 func (s *Store) Person(ctx context.Context, person string) (string, error) {
 	l, err := s.laneNamed(ctx, "person:"+person)
@@ -376,7 +367,12 @@ func (s *Store) Causes(ctx context.Context) ([]ledger.Cause, error) {
 			return err
 		}
 		for i := range out {
-			if _, err := one(c, qReason, func(r row) { out[i].Reason = r.text(0) }, out[i].Delivery); err != nil {
+			var salt []byte
+			if _, err := one(c, qReason, func(r row) { out[i].Reason, salt = r.text(0), r.blob(1) }, out[i].Delivery); err != nil {
+				return err
+			}
+			var err error
+			if out[i].Reason, err = openText(s.ring.Box(salt), salt, out[i].Delivery, "reason", out[i].Reason); err != nil {
 				return err
 			}
 		}

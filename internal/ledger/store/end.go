@@ -111,8 +111,9 @@ func (s *Store) prepareEnd(w *ledger.Work, run *running, e ledger.End) (*ending,
 		if err != nil {
 			return nil, err
 		}
-		end.remarks = string(b)
+		end.remarks = sealText(run.box, w.Delivery.ID, "remarks", string(b))
 	}
+	end.Reason = sealText(run.box, w.Delivery.ID, "reason", e.Reason)
 	if e.Question != nil {
 		return end, s.prepareQuestion(end)
 	}
@@ -196,6 +197,7 @@ func (t *tx) end(w *ledger.Work, run *running, e *ending) error {
 		}
 	}
 	t.tally(w.Delivery.Flow, e.State, 1, int64(w.Delivery.Calls+e.Calls))
+	t.zone(zoneEnd, w.Delivery.Flow, string(e.State), id)
 	return nil
 }
 
@@ -303,8 +305,7 @@ func (t *tx) settle(ids []int64, now int64) error {
 			return err
 		}
 		if d != nil {
-			wake = now
-			t.ring(id)
+			t.ringDue(id, wake)
 		}
 		if err := t.sleep(l, wake); err != nil {
 			return err

@@ -107,7 +107,7 @@ func (t *tx) wakeLane(id, at int64) error {
 		if l == nil || !l.locked {
 			return errAlone
 		}
-		if l.owner != 0 || !l.sleeping && l.due <= at {
+		if l.owner != 0 || !l.sleeping && l.due >= 0 && l.due <= at {
 			return nil
 		}
 		if at <= t.now {
@@ -149,5 +149,6 @@ func (t *tx) leave(d *brief, end ledger.State) error {
 		return err
 	}
 	t.tally(d.flow, end, 1, d.calls)
+	t.zone(zoneEnd, d.flow, string(end), d.id)
 	return nil
 }

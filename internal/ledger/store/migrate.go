@@ -60,22 +60,29 @@ func migrate(c conn, d dialect) error {
 	if err != nil {
 		return err
 	}
-	if have > int64(len(files)) {
-		return fmt.Errorf("the ledger's schema is version %d, this program knows %d: run the newer program", have, len(files))
-	}
-	for i, name := range files {
+	known := int64(0)
+	for _, name := range files {
 		number, _, _ := strings.Cut(strings.TrimPrefix(name, "migrations/"), "_")
-		if n, err := strconv.Atoi(number); err != nil || n != i+1 {
-			return fmt.Errorf("migration %s is not number %d", name, i+1)
+		n, err := strconv.ParseInt(number, 10, 64)
+		if err != nil || n <= known {
+			return fmt.Errorf("migration %s does not follow number %d", name, known)
 		}
-		if int64(i+1) <= have {
+		known = n
+	}
+	if have > known {
+		return fmt.Errorf("the ledger's schema is version %d, this program knows %d: run the newer program", have, known)
+	}
+	for _, name := range files {
+		number, _, _ := strings.Cut(strings.TrimPrefix(name, "migrations/"), "_")
+		n, _ := strconv.ParseInt(number, 10, 64) // read above
+		if n <= have {
 			continue
 		}
 		sql, err := migrations.ReadFile(name)
 		if err != nil {
 			return err
 		}
-		if err := runMigration(c, d.adapt(string(sql)), int64(i+1)); err != nil {
+		if err := runMigration(c, d.adapt(string(sql)), n); err != nil {
 			return fmt.Errorf("migration %s: %w", name, err)
 		}
 	}

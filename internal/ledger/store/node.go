@@ -54,8 +54,10 @@ func (s *Store) registerNode(ctx context.Context, w *pgWriter) error {
 func (s *Store) addNode(t *tx, host string) error {
 	var has int64
 	found, err := one(t, qNumbers, func(r row) {
-		s.last.Store(r.int(0))
+		s.found = r.int(0)
+		s.reached(s.found)
 		s.incarn.Store(r.int(7))
+		s.restored.Store(r.int(9))
 		has = r.int(8)
 	})
 	if err != nil {
@@ -65,8 +67,8 @@ func (s *Store) addNode(t *tx, host string) error {
 		return err
 	}
 	t.now = max(t.now, s.last.Load())
-	if _, err := one(t, `INSERT INTO node (id, host, pid, started, heartbeat, stopped, name, lease) SELECT COALESCE(MAX(id), 0) + 1, ?, ?, ?, ?, 0, ?, ? FROM node RETURNING id`,
-		func(r row) { s.node = r.int(0) }, host, int64(os.Getpid()), t.now, t.now, s.pg.name, (s.pg.lease + s.pg.lease/marginPart).Microseconds()); err != nil {
+	if _, err := one(t, `INSERT INTO node (id, host, pid, started, heartbeat, stopped, name, lease, version) SELECT COALESCE(MAX(id), 0) + 1, ?, ?, ?, ?, 0, ?, ?, CAST(? AS TEXT) FROM node RETURNING id`,
+		func(r row) { s.node = r.int(0) }, host, int64(os.Getpid()), t.now, t.now, s.pg.name, (s.pg.lease + s.pg.lease/marginPart).Microseconds(), program()); err != nil {
 		return err
 	}
 	if err := t.must(qGiveUp, t.now, s.node, t.now); err != nil {
@@ -83,6 +85,13 @@ func (s *Store) addNode(t *tx, host string) error {
 		if err := t.must(qStopNode, t.now, id); err != nil {
 			return err
 		}
+	}
+	r, err := s.displaced(t, s.pg.dir)
+	if err == nil {
+		err = t.arrive(r)
+	}
+	if err != nil {
+		return err
 	}
 	return t.takeOver(true)
 }
@@ -134,12 +143,12 @@ type orphan struct{ lane, delivery, epoch int64 }
 const (
 	// A node that was given up by mistake lives again: its lanes are gone, and
 	// what it still runs is fenced.
-	qBeat  = `UPDATE node SET heartbeat = GREATEST(heartbeat, ?), stopped = 0 WHERE id = ?`
+	qBeat  = `UPDATE node n SET heartbeat = GREATEST(n.heartbeat, ?), stopped = 0 FROM (SELECT id, stopped FROM node WHERE id = ? FOR UPDATE) o WHERE n.id = o.id RETURNING o.stopped`
 	qDBNow = `SELECT ` + pgNow
 	// lease holds the margin too.
-	qDeadNodes = `SELECT 1 FROM node n WHERE n.id <> ? AND (n.stopped = 0 AND n.heartbeat + n.lease < ? OR n.stopped <> 0 AND EXISTS (SELECT 1 FROM lane l WHERE l.owner = n.id)) LIMIT 1`
+	qDeadNodes = `SELECT 1 FROM node n WHERE n.id <> ? AND (n.stopped = 0 AND n.heartbeat + n.lease < ? OR n.stopped <> 0 AND EXISTS (SELECT 1 FROM lane l WHERE l.owner = n.id AND l.owner <> 0)) LIMIT 1`
 	qGiveUp    = `UPDATE node SET stopped = ? WHERE id <> ? AND stopped = 0 AND heartbeat + lease < ?`
-	qMine      = `SELECT id, running, epoch FROM lane WHERE owner = ?`
+	qMine      = `SELECT id, running, epoch FROM lane WHERE owner = ? AND owner <> 0`
 	qMineStill = `SELECT 1 FROM lane WHERE id = ? AND running = ? AND epoch = ? AND owner = ?`
 )
 
@@ -148,20 +157,29 @@ func (s *Store) beatOnce(ctx context.Context, known map[orphan]bool) (orphans ma
 	sent := time.Now()
 	orphans = map[orphan]bool{}
 	var dead bool
+	var here standing
+	kept := s.last.Load()
 	short, cancel := context.WithTimeout(ctx, s.pg.lease/beatsPerLease)
 	defer cancel()
 	err = s.pg.beat.do(short, func(c *pgConn) error {
 		clear(orphans)
 		var now int64
-		if _, err := one(c, qDBNow, func(r row) { now = r.int(0) }); err != nil {
+		place := s.pg.where(c)
+		if err := c.every(first(qDBNow, func(r row) { now = r.int(0) }), first(qStands, func(r row) { here = scanStanding(r) })); err != nil {
 			return err
 		}
+		here.place = place
 		s.pg.saw(now)
 		now = s.nodeTime(now)
-		if err := c.later(qKeepTime, s.last.Load()); err != nil {
+		if err := c.later(qKeepTime, kept); err != nil {
 			return err
 		}
-		if err := c.later(qBeat, now, s.node); err != nil {
+		err := c.every(first(qBeat, func(r row) {
+			if r.int(0) != 0 {
+				s.pg.tenure.Add(1)
+			}
+		}, now, s.node))
+		if err != nil {
 			return err
 		}
 		return c.every(first(qDeadNodes, func(row) { dead = true }, s.node, now),
@@ -171,6 +189,10 @@ func (s *Store) beatOnce(ctx context.Context, known map[orphan]bool) (orphans ma
 		return known, err
 	}
 	s.pg.until.Store(&leaseEnd{sent.Add(s.pg.lease), sent.Round(0), sent})
+	if err := s.watchPlace(ctx, here, kept); err != nil {
+		return known, err
+	}
+	s.keepMark(s.pg.dir, false)
 	if dead {
 		if err := s.takeOverDead(ctx); err != nil {
 			return known, err
@@ -257,6 +279,33 @@ func (s *Store) Lease(ctx context.Context) (until time.Time, ok bool) {
 	return l.at, time.Now().Before(l.at)
 }
 
+// MaySend gives ledger.ErrFenced when nothing may be sent under a context that
+// Hold gave: the lease is over, or the node was given up since the delivery was
+// started, so that another may run it. It is asked right before a write; where
+// the clocks have parted it asks the database first (law 11).
+func (s *Store) MaySend(ctx context.Context) error {
+	if s.pg == nil {
+		return nil
+	}
+	if _, ok := s.Lease(ctx); !ok {
+		return fmt.Errorf("the database was not reached for the length of the lease: %w", ledger.ErrFenced)
+	}
+	return s.stillMine(ctx)
+}
+
+// stillMine gives ledger.ErrFenced if the delivery that a context is for was
+// started before this node was last given up.
+func (s *Store) stillMine(ctx context.Context) error {
+	w := ledger.RunningOf(ctx)
+	if w == nil {
+		return nil
+	}
+	if run := s.runningOf(w.Delivery.ID); run == nil || run.tenure != s.pg.tenure.Load() {
+		return fmt.Errorf("delivery %d: this node was taken for dead meanwhile: %w", w.Delivery.ID, ledger.ErrFenced)
+	}
+	return nil
+}
+
 // Hold gives a context that ends when this node may not send any more: what is
 // sent under it is cut off then. Heartbeats keep it going. The error is
 // ledger.ErrFenced: nothing may be sent now.
@@ -269,12 +318,15 @@ func (s *Store) Hold(ctx context.Context) (context.Context, context.CancelFunc, 
 	if !ok {
 		return nil, nil, over
 	}
+	if err := s.stillMine(ctx); err != nil {
+		return nil, nil, err
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	var timer *time.Timer
 	armed := make(chan struct{})
 	timer = time.AfterFunc(time.Until(until), func() {
 		<-armed
-		if at := s.pg.until.Load().at; time.Now().Before(at) {
+		if at := s.pg.until.Load().at; time.Now().Before(at) && s.stillMine(ctx) == nil {
 			timer.Reset(time.Until(at))
 			return
 		}

@@ -47,7 +47,7 @@ func (t *tx) idle(id int64) (*brief, error) {
 		return nil, err
 	}
 	if !found {
-		return nil, fmt.Errorf("delivery %d: %w", id, ledger.ErrNotFound)
+		return nil, t.errArchived(id)
 	}
 	if d.in, err = t.lanesOf(d.via); err != nil {
 		return nil, err
@@ -92,6 +92,9 @@ func (s *Store) Retry(ctx context.Context, id int64, who, note string) (int64, e
 			return 0, fmt.Errorf("delivery %d is %s: %w", id, d.state, ledger.ErrState)
 		}
 		if d.state.Ended() {
+			if err := t.notWiped(d); err != nil {
+				return 0, err
+			}
 			t.tally(d.flow, d.state, -1, -d.calls)
 			if err := t.must(qUnplan, id); err != nil {
 				return 0, err
@@ -195,7 +198,7 @@ func (s *Store) SetCircuit(ctx context.Context, c ledger.Circuit) error {
 		return fmt.Errorf("circuit of %s: %q is no state", c.System, c.State)
 	}
 	_, err := do(ctx, s, lanes, func(t *tx) (struct{}, error) {
-		return struct{}{}, t.must(qSetCircuit, c.System, c.State, micro(c.Since), micro(c.Retry), int64(c.Failures), c.Reason)
+		return struct{}{}, t.must(qSetCircuit, c.System, c.State, micro(c.Since), micro(c.Retry), int64(c.Failures), c.Reason, flag(c.Login))
 	})
 	return err
 }

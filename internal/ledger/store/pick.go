@@ -29,12 +29,13 @@ type brief struct {
 	planned bool
 	calls   int64
 	message int64
+	bulk    bool // it came in bulk; of a picked one: its lane is bulk
 }
 
 func scanBrief(r row) brief {
 	return brief{id: r.int(0), flow: r.text(1), mac: r.blob(2), state: ledger.State(r.text(3)), seq: r.int(4), lane: r.int(5),
 		via: splitIDs(r.text(6)), due: r.int(7), blocked: r.text(8) != "", systems: r.text(9), starts: r.int(10),
-		planNo: r.int(11), planned: r.int(12) != 0, calls: r.int(13), message: r.int(14)}
+		planNo: r.int(11), planned: r.int(12) != 0, calls: r.int(13), message: r.int(14), bulk: r.int(15) != 0}
 }
 
 // mayRun tells whether nothing but time and order keeps it.
@@ -55,12 +56,14 @@ func (t *tx) queueOf(lane int64) ([]brief, error) {
 // pick chooses the delivery of a lane that is to run now: the first, but one
 // that waits or is held is passed by those that share no system with it (law
 // 1), and one that stands in several lanes runs when it is first in each (law
-// 15). Without one, wake is when there will be one, 0 if nothing is known.
+// 15). Wake is the lane's due_at: now if there is one, else when there will be,
+// 0 if nothing is known; negative if the lane is bulk (see dueAt).
 func (t *tx) pick(lane, now int64) (picked *brief, wake int64, err error) {
 	q, err := t.queueOf(lane)
 	if err != nil {
 		return nil, 0, err
 	}
+	bulk := allBulk(q)
 	var before systems
 	for i := range q {
 		d := &q[i]
@@ -92,9 +95,10 @@ func (t *tx) pick(lane, now int64) (picked *brief, wake int64, err error) {
 			before.add(d.systems)
 			continue
 		}
-		return d, 0, nil
+		d.bulk = bulk
+		return d, dueAt(now, bulk), nil
 	}
-	return nil, wake, nil
+	return nil, dueAt(wake, bulk), nil
 }
 
 func (t *tx) standsIn(d *brief, lane int64) ([]int64, error) {

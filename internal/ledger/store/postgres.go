@@ -49,6 +49,9 @@ type postgres struct {
 	dead    atomic.Bool
 	time    atomic.Pointer[moment]
 	until   atomic.Pointer[leaseEnd]
+	tenure  atomic.Int64           // counts how often this node was given up and lived again
+	place   atomic.Pointer[string] // where the database is, see displaced.go
+	seen    atomic.Int64           // ledger time that it had kept at the last heartbeat
 	beating sync.WaitGroup
 	stop    context.CancelFunc
 }
@@ -96,7 +99,7 @@ func OpenPostgres(ctx context.Context, database, dir string, opts Options) (_ *S
 		return nil, fmt.Errorf("make data folder: %w", err)
 	}
 	if opts.Gather == 0 {
-		opts.Gather = usualGather
+		opts.Gather = usualGather / 2 // a commit is answered by another process: less is gained
 	}
 	if opts.Lease <= 0 {
 		opts.Lease = usualLease
@@ -167,12 +170,23 @@ func (s *Store) openPostgres(ctx context.Context) error {
 	if err := migrate(c, postgresDialect); err != nil {
 		return err
 	}
+	if err := usable(c); err != nil {
+		return err
+	}
 	if err := s.keys(c); err != nil {
+		return err
+	}
+	if err := s.openArchive(c, p.dir); err != nil {
 		return err
 	}
 	if p.name, err = nodeName(p.dir); err != nil {
 		return err
 	}
+	if s.id, err = nameLedger(c); err != nil {
+		return err
+	}
+	place := p.where(c)
+	p.place.Store(&place)
 	p.numbers.p, p.beat.p = p, p
 	for _, n := range []struct {
 		of       *number
@@ -220,6 +234,7 @@ func (p *postgres) look(c *pgConn, log func(string, ...any)) error {
 	if fsync != "on" {
 		log("the database runs with fsync = %s: a power cut may lose what was accepted", fsync)
 	}
+	warnOfLoss(c, p.syncCommit, log)
 	return nil
 }
 
@@ -343,13 +358,20 @@ func (d *pgSide) sequence(name string) func(int) ([]int64, error) {
 	return func(n int) (out []int64, err error) {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		err = d.do(ctx, func(c *pgConn) error {
-			out = out[:0]
-			return c.each(q, func(r row) (bool, error) {
-				out = append(out, r.int(0))
-				return true, nil
-			}, int64(n))
-		})
+		// Whoever waits for a number holds up others: it is worth some tries.
+		for pause := 10 * time.Millisecond; ; pause *= 2 {
+			err = d.do(ctx, func(c *pgConn) error {
+				out = out[:0]
+				return c.each(q, func(r row) (bool, error) {
+					out = append(out, r.int(0))
+					return true, nil
+				}, int64(n))
+			})
+			if err == nil || ctx.Err() != nil || pause > time.Second/4 {
+				break
+			}
+			time.Sleep(pause)
+		}
 		if err == nil && len(out) == 0 {
 			err = errors.New("the sequence " + name + " gives nothing")
 		}
@@ -381,9 +403,9 @@ func (p *postgres) read(ctx context.Context, s *Store, f func(conn) error) error
 		fresh := r.c == nil || r.c.c.IsClosed()
 		if fresh {
 			var err error
-			if r.c, err = openPg(ctx, p.conf, map[string]string{"default_transaction_read_only": "on", "jit": "off", "statement_timeout": "5000"}); err != nil {
+			if r.c, err = openPg(ctx, p.conf, map[string]string{"default_transaction_read_only": "on", "enable_seqscan": "off", "jit": "off", "statement_timeout": "5000"}); err != nil {
 				r.c = nil
-				return err
+				return fmt.Errorf("%w: %w", ledger.ErrAway, err)
 			}
 		}
 		r.c.ctx = limit
@@ -396,9 +418,11 @@ func (p *postgres) read(ctx context.Context, s *Store, f func(conn) error) error
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case limit.Err() != nil:
-			return fmt.Errorf("it took over %s: ask for less at once", readLimit)
-		case fresh || !r.c.c.IsClosed():
+			return errTooLong
+		case !r.c.c.IsClosed():
 			return err
+		case fresh:
+			return fmt.Errorf("%w: %w", ledger.ErrAway, err)
 		}
 	}
 }
@@ -429,6 +453,10 @@ func (s *Store) closePostgres() error {
 			return err
 		})
 		cancel()
+		if err == nil {
+			s.pg.seen.Store(max(s.pg.seen.Load(), s.last.Load()))
+			s.keepMark(p.dir, true)
+		}
 		if err != nil {
 			s.log("could not say that this node stops; the others will see: %v", err)
 		}
@@ -440,5 +468,5 @@ func (s *Store) closePostgres() error {
 	}
 	p.numbers.close()
 	p.beat.close()
-	return folder.Close()
+	return errors.Join(s.archive.close(), folder.Close())
 }

@@ -174,6 +174,7 @@ func (w *pgWriter) rollback() error {
 // one by one; the others are answered. On an error none is, and nothing was
 // committed, but for ErrUncertain.
 func (w *pgWriter) attempt(batch []*unit, alone bool) (again []*unit, err error) {
+	began := time.Now()
 	t, err := w.begin(alone, needs(batch))
 	if err != nil {
 		return w.failed(batch, nil, alone, err)
@@ -220,6 +221,7 @@ func (w *pgWriter) attempt(batch []*unit, alone bool) (again []*unit, err error)
 	}
 	w.s.committed(t)
 	answer(ready)
+	w.s.observe(len(ready), began)
 	return again, nil
 }
 

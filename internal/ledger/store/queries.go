@@ -12,11 +12,11 @@ ON CONFLICT (flow, state, shard) DO UPDATE SET n = tally.n + excluded.n, calls =
 	qVersions      = `SELECT mac, message FROM version WHERE doc = ? ORDER BY seq, message`
 	qAddVersion    = `INSERT INTO version (doc, mac, message, seq) VALUES (?, ?, ?, ?) ON CONFLICT (doc, mac) DO UPDATE SET message = excluded.message, seq = excluded.seq`
 	qAddMessage    = `INSERT INTO message (id, seq, system, kind, received, withdrawn, salt, head, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
-	qAddDelivery   = `INSERT INTO delivery (id, message, flow, mac, sealed, maker, lane, lanes, seq, state, reason, code, cause, blocked_on, blocked_by, attempts, starts, calls, flow_hash, plan_no, planned, generation, systems, due, created, ended, asked, remarks) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'received', '', '', '', '', '', 0, 0, 0, '', 0, 0, 0, ?, ?, ?, 0, 0, '')`
+	qAddDelivery   = `INSERT INTO delivery (id, message, flow, mac, sealed, maker, lane, lanes, seq, state, reason, code, cause, blocked_on, blocked_by, attempts, starts, calls, flow_hash, plan_no, planned, generation, systems, due, created, ended, asked, remarks, bulk) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'received', '', '', '', '', '', 0, 0, 0, '', 0, 0, 0, ?, ?, ?, 0, 0, '', ?)`
 	qDeliveryIDs   = `SELECT id FROM delivery WHERE message = ? ORDER BY id`
 	qPosition      = `SELECT value FROM poll_position WHERE system = ? AND stream = ?`
 	qSetPosition   = `INSERT INTO poll_position (system, stream, at, value) VALUES (?, ?, ?, ?) ON CONFLICT (system, stream) DO UPDATE SET at = excluded.at, value = excluded.value`
-	qOlderOpen     = `SELECT ` + briefCols + ` FROM delivery d WHERE d.message = ? AND d.ended = 0 ORDER BY d.id`
+	qOlderOpen     = `SELECT ` + briefCols + ` FROM delivery d WHERE d.ended = 0 AND d.message IN (SELECT message FROM version WHERE doc = ?) ORDER BY d.id`
 	qJournalStates = `SELECT kind, call, intent FROM journal WHERE plan = ? ORDER BY n`
 
 	// lanes
@@ -24,13 +24,13 @@ ON CONFLICT (flow, state, shard) DO UPDATE SET n = tally.n + excluded.n, calls =
 	qLaneByMac   = `SELECT ` + laneCols + ` FROM lane WHERE mac = ?`
 	qLane        = `SELECT ` + laneCols + ` FROM lane WHERE id = ?`
 	qAddLane     = `INSERT INTO lane (id, mac, name, due_at, gen, owner, epoch, running, alias, merging, recovering) VALUES (?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0)`
-	qWakeLane    = `UPDATE lane SET due_at = ?, gen = gen + 1 WHERE id = ? AND owner = 0 AND (due_at IS NULL OR due_at > ?)`
+	qWakeLane    = `UPDATE lane SET due_at = ?, gen = gen + 1 WHERE id = ? AND owner = 0 AND (due_at IS NULL OR due_at > ? OR due_at < 0)`
 	qTakeLane    = `UPDATE lane SET owner = ?, epoch = epoch + 1, running = ?, due_at = NULL WHERE id = ? AND owner = 0`
 	qNextInLane  = `UPDATE lane SET running = ? WHERE id = ?`
 	qFreeLane    = `UPDATE lane SET owner = 0, running = 0, recovering = 0, due_at = ? WHERE id = ?`
 	qSleepLane   = `UPDATE lane SET due_at = ? WHERE id = ?`
 	qFence       = `SELECT merging, recovering FROM lane WHERE id = ? AND epoch = ? AND owner = ? AND running = ?`
-	qDue         = `SELECT id FROM lane WHERE due_at <= ? AND owner = 0 AND merging = 0 AND recovering = 0 ORDER BY due_at, id LIMIT ?`
+	qDue         = `SELECT id FROM lane WHERE due_at >= 0 AND due_at <= ? AND owner = 0 AND merging = 0 AND recovering = 0 ORDER BY due_at, id LIMIT ?`
 	qNextDue     = `SELECT MIN(due_at) FROM lane WHERE due_at > ? AND owner = 0 AND merging = 0 AND recovering = 0`
 	qRecovering  = `SELECT id, owner FROM lane WHERE recovering <> 0 ORDER BY id LIMIT 64`
 	qRecoverBusy = `SELECT id FROM lane WHERE recovering <> 0 AND owner <> 0 AND id <> ? LIMIT 1`
@@ -41,9 +41,9 @@ ON CONFLICT (flow, state, shard) DO UPDATE SET n = tally.n + excluded.n, calls =
 	qQueue     = `SELECT ` + briefCols + ` FROM delivery_lane q JOIN delivery d ON d.id = q.delivery WHERE q.lane = ? ORDER BY q.seq, q.delivery LIMIT ?`
 
 	// one delivery
-	briefCols     = `d.id, d.flow, d.mac, d.state, d.seq, d.lane, d.lanes, d.due, d.blocked_on, d.systems, d.starts, d.plan_no, d.planned, d.calls, d.message`
+	briefCols     = `d.id, d.flow, d.mac, d.state, d.seq, d.lane, d.lanes, d.due, d.blocked_on, d.systems, d.starts, d.plan_no, d.planned, d.calls, d.message, d.bulk`
 	qBrief        = `SELECT ` + briefCols + ` FROM delivery d WHERE d.id = ?`
-	deliveryCols  = `d.id, d.message, d.flow, d.lane, d.seq, d.state, d.reason, d.code, d.cause, d.blocked_on, d.blocked_by, d.attempts, d.starts, d.calls, d.flow_hash, d.plan_no, d.planned, d.generation, d.systems, d.due, d.created, d.ended, d.asked, d.remarks, d.sealed, d.maker, m.system, m.kind, m.salt, m.head`
+	deliveryCols  = `d.id, d.message, d.flow, d.lane, d.seq, d.state, d.reason, d.code, d.cause, d.blocked_on, d.blocked_by, d.attempts, d.starts, d.calls, d.flow_hash, d.plan_no, d.planned, d.generation, d.systems, d.due, d.created, d.ended, d.asked, d.remarks, d.sealed, d.maker, m.system, m.kind, m.salt, m.head, d.replay, d.lost`
 	messageCols   = `m.seq, m.received, m.withdrawn, m.body`
 	qWork         = `SELECT ` + deliveryCols + `, ` + messageCols + ` FROM delivery d JOIN message m ON m.id = d.message WHERE d.id = ?`
 	qStartDel     = `UPDATE delivery SET state = ?, starts = starts + 1, attempts = attempts + 1, due = 0 WHERE id = ?`
@@ -55,7 +55,7 @@ ON CONFLICT (flow, state, shard) DO UPDATE SET n = tally.n + excluded.n, calls =
 	qUnblock      = `UPDATE delivery SET blocked_on = '', blocked_by = '', due = ? WHERE id = ?`
 	qSetLanes     = `UPDATE delivery SET lanes = ? WHERE id = ?`
 	qMoveDelivery = `UPDATE delivery SET lane = ? WHERE id = ? AND lane = ?`
-	qBlocked      = `SELECT id, lane, lanes FROM delivery WHERE blocked_on = ? AND blocked_by = ? ORDER BY seq LIMIT ?`
+	qBlocked      = `SELECT id, lane, lanes FROM delivery WHERE blocked_on = ? AND blocked_by = ? AND blocked_on <> '' ORDER BY seq LIMIT ?`
 	qAddPlan      = `INSERT INTO plan (id, hash, flow_hash, at, body) VALUES (?, ?, ?, ?, ?)`
 	qPlan         = `SELECT body FROM plan WHERE id = ?`
 	qAddStep      = `INSERT INTO journal (plan, n, kind, call, intent, at, epoch, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
@@ -63,7 +63,7 @@ ON CONFLICT (flow, state, shard) DO UPDATE SET n = tally.n + excluded.n, calls =
 
 	// claims
 	qClaimOwner   = `SELECT delivery FROM claim WHERE record = ?`
-	qWaited       = `SELECT 1 FROM claim_wait WHERE delivery = ? OR record IN (SELECT record FROM claim WHERE delivery = ?) LIMIT 1`
+	qWaited       = `SELECT 1 WHERE EXISTS (SELECT 1 FROM claim_wait WHERE delivery = ?) OR EXISTS (SELECT 1 FROM claim c JOIN claim_wait w ON w.record = c.record WHERE c.delivery = ?)`
 	qClaim        = `INSERT INTO claim (record, delivery) VALUES (?, ?)`
 	qClaimsOf     = `SELECT record FROM claim WHERE delivery = ?`
 	qUnclaim      = `DELETE FROM claim WHERE record = ?`
@@ -114,21 +114,22 @@ ON CONFLICT (flow, state, shard) DO UPDATE SET n = tally.n + excluded.n, calls =
 	qQuestion        = `SELECT ` + questionCols + ` FROM question WHERE id = ?`
 	qQuestionsOf     = `SELECT ` + questionCols + ` FROM question WHERE delivery = ? ORDER BY id`
 	qQuestions       = `SELECT ` + questionCols + ` FROM question WHERE state = ? AND id > ? ORDER BY id LIMIT ?`
+	qOpenQuestions   = `SELECT ` + questionCols + ` FROM question WHERE state = 'open' AND id > ? ORDER BY id LIMIT ?`
 	qAllQuestions    = `SELECT ` + questionCols + ` FROM question WHERE id > ? ORDER BY id LIMIT ?`
 	qAnswer          = `UPDATE question SET state = 'answered', who = ?, answered = ?, answer = ? WHERE id = ? AND state = 'open'`
 	qWithdraw        = `UPDATE question SET state = 'withdrawn', answered = ? WHERE delivery = ? AND state = 'open'`
 	qAddAudit        = `INSERT INTO audit (id, at, who, act, delivery, note) VALUES (?, ?, ?, ?, ?, ?)`
 	qAudits          = `SELECT id, at, who, act, delivery, note FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?`
-	qAuditsOf        = `SELECT id, at, who, act, delivery, note FROM audit WHERE id < ? AND delivery = ? ORDER BY id DESC LIMIT ?`
-	qCircuit         = `SELECT system, state, since, retry, failures, reason FROM circuit WHERE system = ?`
-	qCircuits        = `SELECT system, state, since, retry, failures, reason FROM circuit ORDER BY system`
-	qSetCircuit      = `INSERT INTO circuit (system, state, since, retry, failures, reason) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (system) DO UPDATE SET state = excluded.state, since = excluded.since, retry = excluded.retry, failures = excluded.failures, reason = excluded.reason`
+	qAuditsOf        = `SELECT id, at, who, act, delivery, note FROM audit WHERE id < ? AND delivery = ? AND delivery <> 0 ORDER BY id DESC LIMIT ?`
+	qCircuit         = `SELECT system, state, since, retry, failures, reason, login FROM circuit WHERE system = ?`
+	qCircuits        = `SELECT system, state, since, retry, failures, reason, login FROM circuit ORDER BY system`
+	qSetCircuit      = `INSERT INTO circuit (system, state, since, retry, failures, reason, login) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (system) DO UPDATE SET state = excluded.state, since = excluded.since, retry = excluded.retry, failures = excluded.failures, reason = excluded.reason, login = excluded.login`
 	qMessage         = `SELECT m.id, m.seq, m.system, m.kind, m.received, m.withdrawn, m.salt, m.head, m.body FROM message m WHERE m.id = ?`
 	qMessages        = `SELECT m.id, m.seq, m.system, m.kind, m.received, m.withdrawn, m.salt, m.head FROM message m WHERE m.id < ? ORDER BY m.id DESC LIMIT ?`
-	qMessagesFrom    = `SELECT m.id, m.seq, m.system, m.kind, m.received, m.withdrawn, m.salt, m.head FROM message m WHERE m.id < ? AND m.system = ? ORDER BY m.id DESC LIMIT ?`
+	qMessagesFrom    = `SELECT m.id, m.seq, m.system, m.kind, m.received, m.withdrawn, m.salt, m.head FROM message m WHERE m.id < ? AND m.id >= ? AND m.system = ? ORDER BY m.id DESC LIMIT ?`
 	qDeliveryByID    = `SELECT ` + deliveryCols + ` FROM delivery d JOIN message m ON m.id = d.message WHERE d.id = ?`
 	qTallies         = `SELECT flow, state, CAST(SUM(n) AS BIGINT), CAST(SUM(calls) AS BIGINT), MIN(first), MAX(last) FROM tally GROUP BY flow, state HAVING SUM(n) <> 0 ORDER BY flow, state`
-	qOpenCounts      = `SELECT d.flow, d.state, COUNT(*), CAST(SUM(d.calls) AS BIGINT), MIN(d.created), MAX(d.created) FROM delivery d WHERE d.id IN (SELECT delivery FROM delivery_lane) GROUP BY d.flow, d.state ORDER BY d.flow, d.state`
+	qOpenCounts      = `SELECT d.flow, d.state, COUNT(*), CAST(SUM(d.calls) AS BIGINT), MIN(d.created), MAX(d.created) FROM delivery d WHERE d.ended = 0 GROUP BY d.flow, d.state ORDER BY d.flow, d.state`
 	qLaneOfDelivery  = `SELECT name, mac FROM lane WHERE id = ?`
 	qDeliveriesOfDoc = `SELECT ` + deliveryCols + ` FROM delivery d JOIN message m ON m.id = d.message WHERE d.message IN (SELECT message FROM version WHERE doc = ?) ORDER BY d.id`
 
@@ -144,7 +145,7 @@ ON CONFLICT (flow, state, shard) DO UPDATE SET n = tally.n + excluded.n, calls =
 	qSetRecov   = `UPDATE lane SET recovering = 1 WHERE id = ?`
 
 	// opening
-	qNumbers      = `SELECT at, message, seq, delivery, lane, question, audit, incarnation, codec FROM clock WHERE id = 1`
+	qNumbers      = `SELECT at, message, seq, delivery, lane, question, audit, incarnation, codec, restored FROM clock WHERE id = 1`
 	qAddNode      = `INSERT INTO node (id, host, pid, started, heartbeat, stopped) SELECT COALESCE(MAX(id), 0) + 1, ?, ?, ?, ?, 0 FROM node`
 	qNextSeq      = `SELECT nextval('receive_number')`
 	qLastNode     = `SELECT MAX(id) FROM node`
@@ -159,8 +160,7 @@ ON CONFLICT (flow, state, shard) DO UPDATE SET n = tally.n + excluded.n, calls =
 
 	// for people
 	qCauses   = `SELECT d.code, d.cause, MIN(d.flow), COUNT(*), MIN(d.created), MIN(d.id) FROM delivery d WHERE d.state IN ('held', 'half undone') GROUP BY d.code, d.cause ORDER BY COUNT(*) DESC, MIN(d.id) LIMIT 1000`
-	qReason   = `SELECT reason FROM delivery WHERE id = ?`
-	qOfLane   = `SELECT ` + deliveryCols + ` FROM delivery d JOIN message m ON m.id = d.message WHERE d.lane IN (WITH RECURSIVE led(id) AS (SELECT CAST(? AS BIGINT) UNION SELECT l.id FROM lane l JOIN led ON l.alias = led.id WHERE l.alias <> 0) SELECT id FROM led) AND d.id < ? ORDER BY d.id DESC LIMIT ?`
+	qReason   = `SELECT d.reason, m.salt FROM delivery d LEFT JOIN message m ON m.id = d.message WHERE d.id = ?`
 	qLaneUsed = `SELECT 1 FROM delivery_lane WHERE lane = ? LIMIT 1`
 	qUnalias  = `UPDATE lane SET alias = 0 WHERE id = ?`
 )

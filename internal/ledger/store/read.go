@@ -2,10 +2,9 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/kiungo-health/kiungo/internal/connector"
@@ -27,33 +26,15 @@ func below(after int64) int64 {
 	return after
 }
 
-// Due lists lanes to run now, oldest first, and when the next one is due.
+// Due lists lanes to run now, those with today's work first, then bulk, each
+// oldest first; and when the next one is due. See DueByClass.
 func (s *Store) Due(ctx context.Context, now time.Time, limit int) (out []int64, next time.Time, err error) {
-	at := micro(now)
-	err = s.read(ctx, func(c conn) error {
-		out, next = nil, time.Time{}
-		if s.pg != nil || s.recovering.Load() > 0 {
-			lane, err := nextRecovering(c)
-			if err != nil {
-				return err
-			}
-			if lane != 0 {
-				out = append(out, lane)
-			}
-		}
-		if err := c.each(qDue, func(r row) (bool, error) {
-			out = append(out, r.int(0))
-			return true, nil
-		}, at, limited(limit, 500, 100_000)); err != nil {
-			return err
-		}
-		_, err := one(c, qNextDue, func(r row) { next = fromMicro(r.int(0)) }, at)
-		return err
-	})
+	out, bulk, next, err := s.DueByClass(ctx, now, limit)
 	if err != nil {
-		return nil, time.Time{}, fmt.Errorf("read due lanes: %w", err)
+		return nil, time.Time{}, err
 	}
-	return out, next, nil
+	room := max(int(limited(limit, 500, 100_000))-len(out), 0)
+	return append(out, bulk[:min(room, len(bulk))]...), next, nil
 }
 
 // nextRecovering gives the first lane that was in flight at the crash, none
@@ -84,63 +65,8 @@ func (s *Store) Position(ctx context.Context, system, stream string) (pos []byte
 	return pos, nil
 }
 
-// Deliveries lists deliveries, newest first.
-func (s *Store) Deliveries(ctx context.Context, f ledger.Filter) ([]ledger.Delivery, error) {
-	q := `SELECT ` + deliveryCols + ` FROM delivery d JOIN message m ON m.id = d.message WHERE d.id < ?`
-	args := []any{below(f.After)}
-	if len(f.States) > 0 {
-		// The states stand in the text, so that the index by state can be used.
-		quoted := make([]string, len(f.States))
-		for i, st := range f.States {
-			if strings.ContainsAny(string(st), `'\`) {
-				return nil, fmt.Errorf("%q is no state: %w", st, ledger.ErrState)
-			}
-			quoted[i] = "'" + string(st) + "'"
-		}
-		q += ` AND d.state IN (` + strings.Join(slices.Compact(slices.Sorted(slices.Values(quoted))), ", ") + `)`
-	}
-	for _, c := range []struct{ col, val string }{{"d.flow", f.Flow}, {"m.system", f.System}, {"d.cause", f.Cause}} {
-		if c.val != "" {
-			q += ` AND ` + c.col + ` = ?`
-			args = append(args, c.val)
-		}
-	}
-	if f.Message != 0 {
-		q += ` AND d.message = ?`
-		args = append(args, f.Message)
-	}
-	q += ` ORDER BY d.id DESC LIMIT ?`
-	args = append(args, limited(f.Limit, 50, 1000))
-	return s.deliveries(ctx, q, args...)
-}
-
-// Document lists the deliveries of all versions of a document, oldest first.
-func (s *Store) Document(ctx context.Context, system, doc string) ([]ledger.Delivery, error) {
-	return s.deliveries(ctx, qDeliveriesOfDoc, s.ring.Mac("doc", system, doc))
-}
-
-func (s *Store) deliveries(ctx context.Context, q string, args ...any) ([]ledger.Delivery, error) {
-	var rows []workRow
-	err := s.read(ctx, func(c conn) error {
-		rows = nil
-		return c.each(q, func(r row) (bool, error) {
-			rows = append(rows, scanDelivery(r))
-			return true, nil
-		}, args...)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list deliveries: %w", err)
-	}
-	out := make([]ledger.Delivery, len(rows))
-	for i := range rows {
-		if out[i], err = rows[i].delivery(s.ring.Box(rows[i].salt)); err != nil {
-			return nil, fmt.Errorf("delivery %d: %w", rows[i].d.ID, err)
-		}
-	}
-	return out, nil
-}
-
-// Delivery gives all of a delivery, for reading: its Epoch is 0.
+// Delivery gives all of a delivery, for reading, also from the archive: its
+// Epoch is 0.
 func (s *Store) Delivery(ctx context.Context, id int64) (*ledger.Work, error) {
 	var sw *sealedWork
 	err := s.readAll(ctx, func(c conn) error {
@@ -156,8 +82,13 @@ func (s *Store) Delivery(ctx context.Context, id int64) (*ledger.Work, error) {
 			return err
 		}
 		d := &sw.row.d
-		return c.every(append(restOf(sw, d.ID, sw.row.planned, int64(d.PlanNo)), questionsOf(sw, d.ID))...)
+		return c.every(append(append(restOf(sw, d.ID, sw.row.planned, int64(d.PlanNo)), earlierQuestions(sw)...), questionsOf(sw, d.ID))...)
 	})
+	if errors.Is(err, ledger.ErrNotFound) {
+		if sw, err = s.archived(ctx, id); err == nil && sw == nil {
+			err = ledger.ErrNotFound
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("delivery %d: %w", id, err)
 	}
@@ -189,25 +120,31 @@ func (s *Store) Counts(ctx context.Context) ([]ledger.Count, error) {
 	return out, nil
 }
 
-// Message gives a message with its content.
+// Message gives a message with its content, also from the archive. The content
+// of one that was wiped is nil.
 func (s *Store) Message(ctx context.Context, id int64) (*connector.Message, error) {
 	out, err := s.messages(ctx, qMessage, true, id)
 	if err != nil {
 		return nil, err
 	}
-	if len(out) == 0 {
-		return nil, fmt.Errorf("message %d: %w", id, ledger.ErrNotFound)
+	if len(out) > 0 {
+		return &out[0], nil
 	}
-	return &out[0], nil
+	m, err := s.archivedMessage(id)
+	if err != nil {
+		return nil, fmt.Errorf("message %d: %w", id, err)
+	}
+	return m, nil
 }
 
-// Messages lists messages, newest first, without their content.
-func (s *Store) Messages(ctx context.Context, system string, after int64, limit int) ([]connector.Message, error) {
-	n := limited(limit, 50, 1000)
-	if system == "" {
-		return s.messages(ctx, qMessages, false, below(after), n)
+// scanMessage reads qMessage, or without content a listing of messages.
+func scanMessage(r row, content bool) workRow {
+	w := workRow{seq: r.int(1), received: r.int(4), withdrawn: r.int(5) != 0, salt: r.blob(6), head: r.blob(7)}
+	w.d.Message, w.d.System, w.d.Kind = r.int(0), r.text(2), r.text(3)
+	if content {
+		w.body = r.blob(8)
 	}
-	return s.messages(ctx, qMessagesFrom, false, below(after), system, n)
+	return w
 }
 
 func (s *Store) messages(ctx context.Context, q string, content bool, args ...any) ([]connector.Message, error) {
@@ -215,12 +152,7 @@ func (s *Store) messages(ctx context.Context, q string, content bool, args ...an
 	err := s.read(ctx, func(c conn) error {
 		rows = nil
 		return c.each(q, func(r row) (bool, error) {
-			w := workRow{seq: r.int(1), received: r.int(4), withdrawn: r.int(5) != 0, salt: r.blob(6), head: r.blob(7)}
-			w.d.Message, w.d.System, w.d.Kind = r.int(0), r.text(2), r.text(3)
-			if content {
-				w.body = r.blob(8)
-			}
-			rows = append(rows, w)
+			rows = append(rows, scanMessage(r, content))
 			return true, nil
 		}, args...)
 	})
@@ -229,7 +161,7 @@ func (s *Store) messages(ctx context.Context, q string, content bool, args ...an
 	}
 	out := make([]connector.Message, len(rows))
 	for i := range rows {
-		if out[i], err = rows[i].message(s.ring.Box(rows[i].salt)); err != nil {
+		if out[i], err = rows[i].message(s, s.ring.Box(rows[i].salt)); err != nil {
 			return nil, fmt.Errorf("message %d: %w", rows[i].d.Message, err)
 		}
 	}
@@ -239,8 +171,11 @@ func (s *Store) messages(ctx context.Context, q string, content bool, args ...an
 // Questions lists questions in the order they were asked; state "" is all.
 func (s *Store) Questions(ctx context.Context, state string, after int64, limit int) ([]ledger.Question, error) {
 	q, args := qQuestions, []any{state, after, limited(limit, 50, 1000)}
-	if state == "" {
+	switch state {
+	case "":
 		q, args = qAllQuestions, args[1:]
+	case "open":
+		q, args = qOpenQuestions, args[1:]
 	}
 	var rows []sealedQuestion
 	err := s.read(ctx, func(c conn) error {
@@ -280,7 +215,7 @@ func (s *Store) circuits(ctx context.Context, q string, args ...any) (out []ledg
 	err = s.read(ctx, func(c conn) error {
 		out = nil
 		return c.each(q, func(r row) (bool, error) {
-			out = append(out, ledger.Circuit{System: r.text(0), State: r.text(1), Since: fromMicro(r.int(2)), Retry: fromMicro(r.int(3)), Failures: int(r.int(4)), Reason: r.text(5)})
+			out = append(out, scanCircuit(r))
 			return true, nil
 		}, args...)
 	})
@@ -298,14 +233,18 @@ func (s *Store) Audits(ctx context.Context, delivery, after int64, limit int) ([
 	}
 	var out []ledger.Audit
 	var notes [][]byte
+	take := func(r row) (bool, error) {
+		out = append(out, ledger.Audit{ID: r.int(0), At: fromMicro(r.int(1)), Who: r.text(2), Act: r.text(3), Delivery: r.int(4)})
+		notes = append(notes, r.blob(5))
+		return true, nil
+	}
 	err := s.read(ctx, func(c conn) error {
 		out, notes = nil, nil
-		return c.each(q, func(r row) (bool, error) {
-			out = append(out, ledger.Audit{ID: r.int(0), At: fromMicro(r.int(1)), Who: r.text(2), Act: r.text(3), Delivery: r.int(4)})
-			notes = append(notes, r.blob(5))
-			return true, nil
-		}, args...)
+		return c.each(q, take, args...)
 	})
+	if err == nil && delivery != 0 && len(out) == 0 {
+		err = s.archivedAudits(delivery, q, take, args)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read audit trail: %w", err)
 	}

@@ -14,6 +14,8 @@ import (
 // write-ahead log from being reset (law 26).
 const readLimit = 2 * time.Second
 
+var errTooLong = fmt.Errorf("%w: a read took over %s; ask for less at once", ledger.ErrAway, readLimit)
+
 // read runs f on a connection of its own that cannot write. Each statement
 // sees the last commit.
 func (s *Store) read(ctx context.Context, f func(conn) error) error {
@@ -50,7 +52,10 @@ func (s *Store) read(ctx context.Context, f func(conn) error) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return fmt.Errorf("it took over %s: ask for less at once", readLimit)
+		return errTooLong
+	}
+	if isBroken(err) {
+		return fmt.Errorf("%w: %w", ledger.ErrAway, err)
 	}
 	return err
 }

@@ -14,7 +14,8 @@ func (s *Store) register(ctx context.Context) error {
 	}
 	var has int64
 	found, err := one(s.writer, qNumbers, func(r row) {
-		s.last.Store(r.int(0))
+		s.found = r.int(0)
+		s.reached(s.found)
 		n := &s.numbers
 		n.message.Store(r.int(1))
 		n.seq.Store(r.int(2))
@@ -23,6 +24,7 @@ func (s *Store) register(ctx context.Context) error {
 		n.question.Store(r.int(5))
 		n.audit.Store(r.int(6))
 		s.incarn.Store(r.int(7))
+		s.restored.Store(r.int(9))
 		has = r.int(8)
 	})
 	if err != nil {
@@ -31,7 +33,14 @@ func (s *Store) register(ctx context.Context) error {
 	if err := checkCodec(found, has); err != nil {
 		return err
 	}
-	return s.takeBack(true)
+	if s.id, err = nameLedger(s.writer); err != nil {
+		return err
+	}
+	r, err := s.displaced(s.writer, s.files.dir)
+	if err != nil {
+		return err
+	}
+	return s.takeBack(true, r)
 }
 
 func checkCodec(found bool, has int64) error {
@@ -46,13 +55,16 @@ func checkCodec(found bool, has int64) error {
 
 // takeBack takes all lanes from whoever had them: on SQLite no other process
 // can be alive. After a crash the deliveries in flight are marked, to be
-// restarted one at a time (law 25).
-func (s *Store) takeBack(crashed bool) error {
+// restarted one at a time (law 25). r: the incarnation is to be raised, too.
+func (s *Store) takeBack(crashed bool, r *raising) error {
 	if _, err := s.writer.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
 	t := s.newTx()
-	err := t.takeBack(crashed)
+	err := t.arrive(r)
+	if err == nil {
+		err = t.takeBack(crashed)
+	}
 	if err == nil {
 		err = t.finish()
 	}

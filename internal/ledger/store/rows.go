@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -32,24 +33,26 @@ func scanDelivery(r row) workRow {
 	if s := r.text(18); s != "" {
 		w.d.Systems = strings.Split(s, "\n")
 	}
+	w.d.Replay = replayOf(r.int(30), r.text(31))
 	return w
 }
 
 // scanWork reads deliveryCols and messageCols.
 func scanWork(r row) workRow {
 	w := scanDelivery(r)
-	w.seq, w.received, w.withdrawn, w.body = r.int(30), r.int(31), r.int(32) != 0, r.blob(33)
+	w.seq, w.received, w.withdrawn, w.body = r.int(32), r.int(33), r.int(34) != 0, r.blob(35)
 	return w
 }
 
 func (w *workRow) openHead(box *seal.Box) (head, error) {
-	return openHead(box, w.d.Message, w.salt, w.head)
+	return openHead(box, w.d.Message, w.head)
 }
 
-// openHead opens the head of a message; of a wiped one nothing is left.
-func openHead(box *seal.Box, message int64, salt, sealed []byte) (head, error) {
+// openHead opens the head of a message. That of a wiped one is sealed with the
+// ledger's own key, which is that of a Box without a salt.
+func openHead(box *seal.Box, message int64, sealed []byte) (head, error) {
 	var h head
-	if salt == nil {
+	if sealed == nil {
 		return h, nil
 	}
 	b, err := box.Open(seal.Row("message", message, "head"), sealed)
@@ -64,33 +67,85 @@ func openHead(box *seal.Box, message int64, salt, sealed []byte) (head, error) {
 
 func (w *workRow) delivery(box *seal.Box) (ledger.Delivery, error) {
 	d := w.d
-	if w.remarks != "" {
-		if err := json.Unmarshal([]byte(w.remarks), &d.Remarks); err != nil {
-			return d, fmt.Errorf("decode remarks: %w", err)
-		}
+	if err := w.openWords(box, &d); err != nil {
+		return d, err
 	}
 	h, err := w.openHead(box)
 	if err != nil {
 		return d, err
 	}
-	d.Doc, d.Version = h.Doc, h.Version
-	if w.salt == nil {
-		return d, nil
+	if w.head == nil {
+		return d, nil // of an archived one it is known already
 	}
+	d.Doc, d.Version = h.Doc, h.Version
 	each, err := box.Open(seal.Row("delivery", d.Message, d.Flow), w.sealed)
 	d.Each = string(each)
 	return d, err
 }
 
-func (w *workRow) message(box *seal.Box) (connector.Message, error) {
-	m := connector.Message{ID: w.d.Message, System: w.d.System, Received: fromMicro(w.received), Seq: w.seq}
+// openWords opens what was written of a delivery in words.
+func (w *workRow) openWords(box *seal.Box, d *ledger.Delivery) (err error) {
+	if d.Reason, err = openText(box, w.salt, d.ID, "reason", w.d.Reason); err != nil {
+		return err
+	}
+	remarks, err := openText(box, w.salt, d.ID, "remarks", w.remarks)
+	if err != nil || remarks == "" {
+		return err
+	}
+	if err := json.Unmarshal([]byte(remarks), &d.Remarks); err != nil {
+		return fmt.Errorf("decode remarks: %w", err)
+	}
+	return nil
+}
+
+// sealedText marks a text column that holds a sealed text. Words may quote the
+// message (an approval names who is to approve what): they are sealed in its
+// box, and gone when it is wiped.
+const sealedText = "~"
+
+func sealText(box *seal.Box, delivery int64, column, text string) string {
+	if text == "" {
+		return ""
+	}
+	return sealedText + base64.RawStdEncoding.EncodeToString(box.Seal(seal.Row("delivery", delivery, column), []byte(text)))
+}
+
+func openText(box *seal.Box, salt []byte, delivery int64, column, text string) (string, error) {
+	text, sealed := strings.CutPrefix(text, sealedText)
+	if !sealed {
+		return text, nil // fixed words
+	}
+	if salt == nil {
+		return "", nil // wiped
+	}
+	b, err := base64.RawStdEncoding.DecodeString(text)
+	if err != nil {
+		return "", fmt.Errorf("%s of delivery %d: %w", column, delivery, err)
+	}
+	b, err = box.Open(seal.Row("delivery", delivery, column), b)
+	if err != nil {
+		return "", fmt.Errorf("%s of delivery %d: %w", column, delivery, err)
+	}
+	return string(b), nil
+}
+
+func (w *workRow) message(s *Store, box *seal.Box) (connector.Message, error) {
+	m := connector.Message{ID: w.d.Message, System: w.d.System, Received: fromMicro(w.received), Seq: w.seq, Wiped: w.salt == nil}
 	m.Kind, m.Withdrawn = w.d.Kind, w.withdrawn
+	if w.head == nil {
+		m.Doc, m.Version = w.d.Doc, w.d.Version
+		return m, nil
+	}
 	h, err := w.openHead(box)
-	if err != nil || w.salt == nil {
+	if err != nil {
 		return m, err
 	}
 	m.Doc, m.Version, m.Event, m.Problem = h.Doc, h.Version, h.Event, h.Problem
-	m.Content, err = box.Open(seal.Row("message", m.ID, "body"), w.body)
+	body, err := s.bodyOf(&m, w)
+	if err != nil {
+		return m, err
+	}
+	m.Content, err = box.Open(seal.Row("message", m.ID, "body"), body)
 	return m, err
 }
 
@@ -157,6 +212,10 @@ func (q *sealedQuestion) open(ring *seal.Ring) (ledger.Question, error) {
 	b, err := ring.Main().Open(seal.Row("question", q.ID, "text"), q.sealed)
 	if err != nil {
 		return q.Question, fmt.Errorf("question %d: %w", q.ID, err)
+	}
+	if b == nil {
+		q.Text = "(the question was wiped with its message)"
+		return q.Question, nil
 	}
 	var body questionBody
 	if err := json.Unmarshal(b, &body); err != nil {

@@ -27,6 +27,7 @@ type sqliteFiles struct {
 	lock      *os.File
 	commits   int
 	looked    time.Time // at the free space, guarded by Store.mu
+	asides    chan *aside
 }
 
 // OpenSQLite opens the ledger in a data folder, and makes it at first. Only one
@@ -46,7 +47,7 @@ func OpenSQLite(ctx context.Context, dir string, opts Options) (*Store, error) {
 	if opts.Gather == 0 {
 		opts.Gather = usualGather
 	}
-	s := &Store{opts: opts, ring: opts.Ring, files: &sqliteFiles{dir: dir, path: filepath.Join(dir, "ledger.db"), lock: lock},
+	s := &Store{opts: opts, ring: opts.Ring, files: &sqliteFiles{dir: dir, path: filepath.Join(dir, "ledger.db"), lock: lock, asides: make(chan *aside, 1)},
 		stopped: make(chan struct{}), readers: make(chan *sqliteConn, readerCount), running: map[int64]*running{}}
 	s.queue.wake.L = &s.queue.mu
 	if err := s.openFiles(ctx); err != nil {
@@ -76,7 +77,16 @@ func (s *Store) openFiles(ctx context.Context) (err error) {
 	if err := migrate(w, sqliteDialect); err != nil {
 		return err
 	}
+	if err := usable(w); err != nil {
+		return err
+	}
+	if err := s.openArchive(w, s.files.dir); err != nil {
+		return err
+	}
 	if err := s.register(ctx); err != nil {
+		return err
+	}
+	if err := s.sweepBodies(w); err != nil {
 		return err
 	}
 	for range readerCount {
@@ -153,7 +163,7 @@ func (s *Store) reopen(cause error) bool {
 		w, err := openWriter(s.files.path)
 		if err == nil {
 			s.writer = w
-			if err = s.takeBack(false); err == nil {
+			if err = s.takeBack(false, nil); err == nil {
 				s.full.Store(nil)
 				s.log("the ledger is open again")
 				return true
@@ -188,7 +198,10 @@ func (s *Store) Close() error {
 	if lock == nil {
 		return nil // closed before
 	}
-	err := s.closeReaders(readerCount)
+	s.backing.Lock() // what a backup does at the writer's connection has ended
+	defer s.backing.Unlock()
+	err := errors.Join(s.closeReaders(readerCount), s.archive.close())
+	s.keepMark(s.files.dir, true)
 	if s.writer != nil {
 		err = errors.Join(err, s.writer.close())
 	}
@@ -205,6 +218,7 @@ func (s *Store) closeReaders(n int) error {
 
 // tend looks after the size of the write-ahead log, between commits.
 func (s *Store) tend() error {
+	s.keepMark(s.files.dir, false)
 	s.files.commits++
 	if s.files.commits%walLook != 0 {
 		return nil
@@ -213,8 +227,24 @@ func (s *Store) tend() error {
 	if err != nil || info.Size() < walLimit {
 		return nil // no log is no problem
 	}
+	// It waits for those who read just now, but not so long that intake is felt;
+	// else the next look does it.
+	if _, err := s.writer.exec("PRAGMA busy_timeout = 50"); err != nil {
+		return err
+	}
 	_, err = s.writer.exec("PRAGMA wal_checkpoint(TRUNCATE)")
-	return err
+	_, again := s.writer.exec("PRAGMA busy_timeout = 5000")
+	return errors.Join(err, again)
+}
+
+// usualFloor is how much must be free on the disk for messages to be taken.
+const usualFloor = 256 << 20
+
+func (s *Store) freeSpace(dir string) (int64, error) {
+	if s.opts.Free != nil {
+		return s.opts.Free(dir)
+	}
+	return freeSpace(dir)
 }
 
 // checkDisk refuses intake below the disk floor.
@@ -227,19 +257,24 @@ func (s *Store) checkDisk() error {
 		return nil
 	}
 	if floor == 0 {
-		floor = 256 << 20
+		floor = usualFloor
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if time.Since(s.files.looked) < time.Second {
 		return nil
 	}
-	free, err := freeSpace(s.files.dir)
-	if err != nil {
-		return fmt.Errorf("look at the free space: %w", err)
-	}
-	if free < floor {
-		return fmt.Errorf("%d MB are free in %s, %d MB are the floor: %w", free>>20, s.files.dir, floor>>20, ledger.ErrFull)
+	for _, dir := range []string{s.files.dir, s.bodiesDir()} {
+		free, err := s.freeSpace(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // no large content yet
+		}
+		if err != nil {
+			return fmt.Errorf("look at the free space: %w", err)
+		}
+		if free < floor {
+			return fmt.Errorf("%d MB are free in %s, %d MB are the floor: %w", free>>20, dir, floor>>20, ledger.ErrFull)
+		}
 	}
 	s.files.looked = time.Now()
 	return nil

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -50,12 +51,15 @@ func (e *sqliteError) broken() bool {
 
 func (e *sqliteError) interrupted() bool { return e.Code&0xff == lite.SQLITE_INTERRUPT }
 
-// openSQLiteConn opens a file; with readOnly it must exist.
+// openSQLiteConn opens a file, or a URI of one; with readOnly it must exist.
 func openSQLiteConn(path string, readOnly bool) (*sqliteConn, error) {
 	c := &sqliteConn{tls: libc.NewTLS(), stmts: map[string]*stmt{}}
 	flags := int32(lite.SQLITE_OPEN_READWRITE | lite.SQLITE_OPEN_CREATE)
 	if readOnly {
 		flags = lite.SQLITE_OPEN_READONLY
+	}
+	if strings.HasPrefix(path, "file:") {
+		flags |= lite.SQLITE_OPEN_URI
 	}
 	name, err := libc.CString(path)
 	if err != nil {

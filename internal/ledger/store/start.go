@@ -19,6 +19,7 @@ func planID(delivery, no int64) int64 { return delivery*planNumbers + no }
 type sealedWork struct {
 	row       workRow
 	lane      *lane
+	bulk      bool
 	plan      []byte
 	journal   []sealedStep
 	made      []sealedMade
@@ -120,7 +121,7 @@ func (t *tx) begin(l *lane, d *brief) (*sealedWork, error) {
 	if err := t.must(qStartDel, string(state), d.id); err != nil {
 		return nil, err
 	}
-	sw := &sealedWork{lane: l}
+	sw := &sealedWork{lane: l, bulk: d.bulk}
 	found := false
 	reads := append(restOf(sw, d.id, d.planned, d.planNo), first(qWork, func(r row) { sw.row, found = scanWork(r), true }, d.id))
 	if err := t.every(reads...); err != nil {
@@ -130,12 +131,15 @@ func (t *tx) begin(l *lane, d *brief) (*sealedWork, error) {
 		return nil, fmt.Errorf("delivery %d has no message: %w", d.id, ledger.ErrNotFound)
 	}
 	if sw.row.asked {
-		if err := t.every(questionsOf(sw, d.id)); err != nil {
+		if err := t.every(append(earlierQuestions(sw), questionsOf(sw, d.id))...); err != nil {
 			return nil, err
 		}
 	}
 	r := &running{box: t.s.ring.Box(sw.row.salt), next: 1 + len(sw.journal), in: d.in,
 		maker: sw.row.maker, asked: sw.row.asked, claims: d.state != ledger.Received || d.planned}
+	if t.s.pg != nil {
+		r.tenure = t.s.pg.tenure.Load()
+	}
 	if d.planned {
 		r.plan = planID(d.id, d.planNo)
 	}
@@ -165,13 +169,13 @@ func questionsOf(sw *sealedWork, delivery int64) reading {
 // open opens the seals of a work.
 func (s *Store) open(sw *sealedWork) (*ledger.Work, error) {
 	box := s.ring.Box(sw.row.salt)
-	w := &ledger.Work{LaneID: sw.lane.id, Epoch: sw.lane.epoch}
+	w := &ledger.Work{LaneID: sw.lane.id, Epoch: sw.lane.epoch, Bulk: sw.bulk}
 	name, err := s.ring.Main().Open(seal.RowKey("lane", sw.lane.mac, "name"), sw.lane.name)
 	if err != nil {
 		return nil, fmt.Errorf("name of lane %d: %w", sw.lane.id, err)
 	}
 	w.LaneKey = string(name)
-	if w.Message, err = sw.row.message(box); err != nil {
+	if w.Message, err = sw.row.message(s, box); err != nil {
 		return nil, fmt.Errorf("message %d: %w", sw.row.d.Message, err)
 	}
 	if w.Delivery, err = sw.row.delivery(box); err != nil {

@@ -15,7 +15,7 @@ import (
 )
 
 // codec is the version of what is inside sealed columns (law 38).
-const codec = 1
+const codec = 2
 
 // Options of a store. The zero value is right for production.
 type Options struct {
@@ -29,12 +29,23 @@ type Options struct {
 	// Gather is how long a commit waits for company when others are at work;
 	// 0: half a millisecond. Negative: not at all.
 	Gather time.Duration
+	// Archive is the folder of the archive; "": the folder archive of the data folder.
+	Archive string
+	// KeepFree is how many free pages stay in a SQLite file when room is given
+	// back; 0: 16,384, or an eighth of the file.
+	KeepFree int64
+	// Free, for tests, gives the space that is free where a folder is; nil: the
+	// disk is asked.
+	Free func(dir string) (int64, error)
 	// Lease, on PostgreSQL, is how long a node may go on after its last
 	// heartbeat; 0: 30 s.
 	Lease time.Duration
 	// Fault, for tests, is asked at "before commit" and "after commit"; an
 	// error stops the store as a kill of the process would.
 	Fault func(point string) error
+	// Observe is told of each commit, with how many units it held and how long it
+	// took from its begin, for metrics; nil: nobody. It must not block.
+	Observe func(units int, took time.Duration)
 	// Log is told of what an operator should know, without patient data; nil: nothing.
 	Log func(text string)
 }
@@ -44,8 +55,11 @@ type Store struct {
 	opts  Options
 	ring  *seal.Ring
 	node  int64
+	id    string // the ledger's name for itself
 	files *sqliteFiles
 	pg    *postgres // nil on SQLite
+
+	archive *archive
 
 	queue   queue
 	writer  conn // owned by the writer's goroutine
@@ -55,12 +69,20 @@ type Store struct {
 
 	// numbers are drawn before or inside a unit and written with each commit.
 	numbers numbers
+	zones   zones
 	last    atomic.Int64 // ledger time of the last commit, microseconds
+	lastAt  atomic.Int64 // that moment by the process's monotonic clock, nanoseconds
+	found   int64        // ledger time of the last commit before this start, microseconds
 	incarn  atomic.Int64
+	// restored is when the incarnation was raised, microseconds.
+	restored atomic.Int64
+	marked   time.Time  // when the mark was last written
+	backing  sync.Mutex // a backup is being made
 
 	mu      sync.Mutex
 	running map[int64]*running // by delivery: what this process runs
 	onDue   func([]int64)
+	onBulk  func()
 
 	recovering atomic.Int64 // lanes still to be restarted one at a time
 	full       atomic.Pointer[string]
@@ -80,19 +102,54 @@ type running struct {
 	next   int     // next journal line
 	in     []int64 // lanes that were taken for it
 	maker  []byte
-	asked  bool // it has asked questions before
-	claims bool // it may hold claims
+	asked  bool  // it has asked questions before
+	claims bool  // it may hold claims
+	tenure int64 // see postgres
 }
 
-// Now is ledger time: the wall clock, but never behind the last commit. On
-// PostgreSQL it is the database's.
+// Now is ledger time: the wall clock, but never behind the last commit. While
+// the wall clock is behind (it was put back), ledger time goes on from the last
+// commit by the monotonic clock, so that retries and waits end. On PostgreSQL
+// the wall clock is the database's.
 func (s *Store) Now() time.Time { return fromMicro(s.nowMicro()) }
 
 func (s *Store) nowMicro() int64 {
-	if s.pg != nil && s.opts.Clock == nil {
-		return max(s.pg.time.Load().now(), s.last.Load())
+	last, at := s.last.Load(), s.lastAt.Load()
+	wall := s.wallMicro()
+	if wall >= last {
+		return wall
 	}
-	return max(s.clock().UnixMicro(), s.last.Load())
+	return last + max(0, monotonic()-at)/1000
+}
+
+// Wall is the time of day as the machine (on PostgreSQL: the database) has it,
+// right or wrong; LastCommit is the newest ledger time before this start, zero
+// for a new ledger. Schedules go by them (internal/calendar).
+func (s *Store) Wall() time.Time { return fromMicro(s.wallMicro()) }
+
+// LastCommit: see Wall.
+func (s *Store) LastCommit() time.Time { return fromMicro(s.found) }
+
+func (s *Store) wallMicro() int64 {
+	if s.pg != nil && s.opts.Clock == nil {
+		return s.pg.time.Load().now()
+	}
+	return s.clock().UnixMicro()
+}
+
+var processStart = time.Now()
+
+// monotonic is how long this process has run, in nanoseconds.
+func monotonic() int64 { return int64(time.Since(processStart)) }
+
+// reached notes ledger time that a commit has reached.
+func (s *Store) reached(now int64) {
+	for last := s.last.Load(); now > last; last = s.last.Load() {
+		if s.last.CompareAndSwap(last, now) {
+			s.lastAt.Store(monotonic())
+			return
+		}
+	}
 }
 
 func (s *Store) clock() time.Time {

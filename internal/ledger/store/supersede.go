@@ -12,13 +12,10 @@ type older struct {
 	replaced bool // it was superseded, or the new version queues behind it
 }
 
-func (t *tx) olderOpen(messages []int64) ([]*older, error) {
+// olderOpen gives the open deliveries of a document's versions so far.
+func (t *tx) olderOpen(doc []byte) ([]*older, error) {
 	var open []*older
-	reads := make([]reading, len(messages))
-	for i, m := range messages {
-		reads[i] = all(qOlderOpen, func(r row) { open = append(open, &older{brief: scanBrief(r)}) }, m)
-	}
-	if err := t.every(reads...); err != nil {
+	if err := t.every(all(qOlderOpen, func(r row) { open = append(open, &older{brief: scanBrief(r)}) }, doc)); err != nil {
 		return nil, err
 	}
 	for _, o := range open {

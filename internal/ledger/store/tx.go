@@ -26,6 +26,9 @@ type tx struct {
 	rung    []int64
 	after   []func() // run once committed
 	tallies map[tallyKey]*tallySum
+	zones   map[zone]struct{}
+
+	bulkRung bool // lanes of bulk became due
 }
 
 type tallyKey struct {
@@ -70,6 +73,9 @@ func (t *tx) tally(flow string, state ledger.State, n, calls int64) {
 
 // finish writes what the units share.
 func (t *tx) finish() error {
+	if err := t.writeZones(); err != nil {
+		return err
+	}
 	keys := slices.SortedFunc(maps.Keys(t.tallies), func(a, b tallyKey) int {
 		return cmp.Or(cmp.Compare(a.flow, b.flow), cmp.Compare(a.state, b.state))
 	})

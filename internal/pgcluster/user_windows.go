@@ -1,4 +1,4 @@
-package postgrestest
+package pgcluster
 
 import "os/exec"
 

@@ -143,7 +143,6 @@ func testWipe(t *testing.T, open Open) {
 
 func testArchive(t *testing.T, open Open) {
 	b := newBench(t, open)
-	k := b.Ledger.(Keeper)
 	w := b.run(msg("f1", "v1", "person:1"), done("f1"))
 	two := b.run(msg("f1", "v2", "person:1"), done("f1"))
 	skipped := b.run(msg("f2", "v1", "person:2"), ledger.End{State: ledger.Skipped, Reason: "not for it"})
@@ -170,7 +169,7 @@ func testArchive(t *testing.T, open Open) {
 		t.Fatalf("%+v", got)
 	}
 	b.reopen()
-	k = b.Ledger.(Keeper)
+	k := b.Ledger.(Keeper)
 	if diff := cmp.Diff(before, b.counts()); diff != "" {
 		t.Error("counts: " + diff)
 	}

@@ -65,12 +65,14 @@ func (l *listed) gather(ctx context.Context) error {
 	case f.Message != 0:
 		return one(qListMessage, f.Message)
 	case f.Cause != "":
-		for _, st := range l.of(slices.Concat(openStates, endedStates)) {
-			if err := one(qListCause, f.Cause, string(st)); err != nil {
-				return err
+		return l.s.readAll(ctx, func(c conn) error {
+			for _, st := range l.of(slices.Concat(openStates, endedStates)) {
+				if err := l.page(c, qListCause, l.below, f.Cause, string(st)); err != nil {
+					return err
+				}
 			}
-		}
-		return nil
+			return nil
+		})
 	case len(f.States) == 0 && f.Flow == "" && f.System == "":
 		return one(qListAll)
 	case len(f.States) == 0:
@@ -103,9 +105,10 @@ func (l *listed) takes(n zoneName) bool {
 	return (l.f.Flow == "" || l.f.Flow == n.flow) && (l.f.System == "" || l.f.System == n.what)
 }
 
-// open lists open deliveries by the index of those.
+// open lists open deliveries by the index of those, of one commit: one that goes
+// from state to state meanwhile is not missed.
 func (l *listed) open(ctx context.Context, states []ledger.State) error {
-	return l.s.read(ctx, func(c conn) error {
+	return l.s.readAll(ctx, func(c conn) error {
 		names, err := zoneNames(c, zoneFrom, l.takes)
 		if err != nil {
 			return err

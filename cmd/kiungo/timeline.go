@@ -79,6 +79,8 @@ func (t *timeline) addPlan(p *plan.Plan) {
 		switch {
 		case r.Removed:
 			row.What = "remove"
+		case !r.Exists && r.ID == "" && r.Later == nil:
+			row.What = "not there"
 		case !r.Exists:
 			row.What = "make"
 		case len(r.Write) > 0:

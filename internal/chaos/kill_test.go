@@ -44,7 +44,7 @@ func nodesKilled(r *round) {
 		w.pause(50*time.Millisecond, 700*time.Millisecond)
 		m := w.members[w.rng.IntN(2)]
 		switch k := w.rng.IntN(4); {
-		case k == 0: // as in a rolling restart
+		case k == 0 && w.tally.faults > 0: // as in a rolling restart
 			m.stop()
 		case k == 1: // both
 			w.strike(w.members[0])

@@ -69,8 +69,8 @@ func (r *results) add(o *outcome) { r.list = append(r.list, o) }
 
 func (r *results) table() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, %d cores (%s), %s, %s; Go %s, PostgreSQL %s; seed %d; %s in all. Made by `make chaos`.\n\n", time.Now().UTC().Format("2006-01-02 15:04 UTC"),
-		runtime.NumCPU(), processor(), runtime.GOOS, runtime.GOARCH, strings.TrimPrefix(runtime.Version(), "go"), postgresVersion(), r.seed, time.Since(r.began).Round(time.Second))
+	fmt.Fprintf(&b, "%s, %d cores (%s), %s, %s; Go %s, PostgreSQL %s; seed %d; %s in all. Made by `make chaos ARGS=-chaos.time=%s`.\n\n", time.Now().UTC().Format("2006-01-02 15:04 UTC"),
+		runtime.NumCPU(), processor(), runtime.GOOS, runtime.GOARCH, strings.TrimPrefix(runtime.Version(), "go"), postgresVersion(), r.seed, time.Since(r.began).Round(time.Second), *flagTime)
 	b.WriteString("| trial | rounds | messages | kills, faults | changing requests | lost | doubled | out of order | half done | late calls | asked a person | longest take-over |\n")
 	b.WriteString("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	for _, o := range r.list {

@@ -69,9 +69,13 @@ func (w *world) trafficOf(edits bool) {
 }
 
 // while has f do something again and again as long as forms come, and once at
-// least; in the short form a few times only.
+// least; in the short form once or twice only.
 func (w *world) while(f func()) {
-	for n := 0; n == 0 || w.load.busy() && n < size(2, 1000); n++ {
+	most := size(2, 1000)
+	if w.url != "" && !whole() {
+		most = 1 // leases take their time
+	}
+	for n := 0; n == 0 || w.load.busy() && n < most; n++ {
 		f()
 	}
 }

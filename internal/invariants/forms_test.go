@@ -19,7 +19,6 @@ type (
 var (
 	somebody = clinictest.Somebody
 	day      = clinictest.Day
-	formID   = clinictest.FormID
 )
 
 const (

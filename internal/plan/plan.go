@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -167,6 +168,13 @@ func (p *Plan) Own(person string, m *connector.Message, kind string) (ledger.Lin
 		return ledger.Link{}, false
 	}
 	return ledger.Link{Person: person, System: system, Kind: kind, ID: id, How: "the message is about it"}, true
+}
+
+// People tells whether a record that is a person is there or is to be made.
+func (p *Plan) People() bool {
+	return slices.ContainsFunc(p.Records, func(r Record) bool {
+		return r.Person && !r.Removed && !r.GivenBack && (r.ID != "" || r.Later != nil)
+	})
 }
 
 // Links are the links that the plan would make between the person and the

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -53,15 +54,37 @@ func (r *Runner) exports(p *plan.Plan) bool {
 }
 
 // pendingLinks are the links that the plan is about to make, and what the
-// person goes by in the message's own system.
+// person goes by in the message's own system: also where the other record has no
+// id yet because its server chooses it, so that a delivery which finds her there
+// meanwhile waits for this one (law 16).
 func (x *execution) pendingLinks(p *plan.Plan) []ledger.Link {
 	who := person(x.w)
 	links := p.Links(who)
-	if own, ok := p.Own(who, &x.w.Message, x.personKind(x.w.Message.System)); ok && len(links) > 0 {
+	if own, ok := p.Own(who, &x.w.Message, x.personKind(x.w.Message.System)); ok && p.People() {
 		own.State = "pending"
 		links = append(links, own)
 	}
+	for i := range links {
+		links[i].By = linkedBy(x.w.Delivery.ID)
+	}
 	return links
+}
+
+// linkedBy names the delivery that makes a link.
+func linkedBy(delivery int64) string { return fmt.Sprintf("delivery %d", delivery) }
+
+// abandoned tells whether a link was to be made by a delivery that has ended and
+// did not make it.
+func (x *execution) abandoned(ctx context.Context, l *ledger.Link) (bool, error) {
+	var id int64
+	if _, err := fmt.Sscanf(l.By, "delivery %d", &id); err != nil {
+		return false, nil
+	}
+	w, err := x.Ledger.Delivery(ctx, id)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return true, nil
+	}
+	return err == nil && w.Delivery.State.Ended(), err
 }
 
 // linkedElsewhere asks what it means that a record which was found belongs to
@@ -80,6 +103,13 @@ func (x *execution) linkedElsewhere(ctx context.Context, p *plan.Plan) error {
 		}
 		if other.State == "pending" {
 			// It is being linked just now; its delivery will say whose it is.
+			left, err := x.abandoned(ctx, other)
+			if err == nil && left {
+				err = x.Ledger.Unlink(ctx, *other, "kiungo", "it was to be linked by "+other.By+", which has ended")
+			}
+			if err != nil {
+				return err
+			}
 			return &plan.Stop{State: ledger.Waiting, Code: "linking", Cause: x.w.Delivery.Flow + ": the record is being linked",
 				Reason: "another delivery is linking the same record to a person; looking again when it is done"}
 		}

@@ -231,7 +231,7 @@ func (x *execution) cause() string {
 func (x *execution) finishBack(ctx context.Context, state ledger.State) (*ledger.Work, error) {
 	e := ledger.End{State: state, Code: "refused", Cause: x.cause(), Forget: state == ledger.Undone,
 		Reason: x.book.Why, Remarks: append(slices.Clone(x.book.Left), x.book.Theirs...), KeepClaims: state == ledger.HalfUndone,
-		Generation: x.w.Delivery.Generation, Unlink: x.plan.Links(person(x.w))}
+		Generation: x.w.Delivery.Generation, Unlink: x.pendingLinks(x.plan)}
 	if x.voided() {
 		e.Generation++
 	}
@@ -334,14 +334,14 @@ func (x *execution) finishDone(ctx context.Context) (*ledger.Work, error) {
 		}
 		if who := person(x.w); r.Person && who != "" && !r.Removed && !r.GivenBack {
 			e.Links = append(e.Links, ledger.Link{Person: who, System: r.System, Kind: r.Kind, ID: r.ID,
-				State: "linked", By: fmt.Sprintf("delivery %d", x.w.Delivery.ID), How: r.How})
+				State: "linked", By: linkedBy(x.w.Delivery.ID), How: r.How})
 			if r.Replaces != "" {
 				e.Replaced = append(e.Replaced, ledger.Link{Person: who, System: r.System, Kind: r.Kind, ID: r.Replaces})
 			}
 		}
 	}
 	if own, ok := x.plan.Own(person(x.w), &x.w.Message, x.personKind(x.w.Message.System)); ok && len(e.Links) > 0 {
-		own.By = fmt.Sprintf("delivery %d", x.w.Delivery.ID)
+		own.By = linkedBy(x.w.Delivery.ID)
 		e.Links = append(e.Links, own)
 	}
 	for _, s := range x.plan.Sources {

@@ -230,8 +230,11 @@ func Base(snap *ledger.Snapshot, made *ledger.Made) record.Fields {
 		out = record.Fields{}
 	}
 	for path := range made.Took {
-		if a, ok := snap.Fields[path]; ok && !record.Empty(a.Value) {
-			out[path] = a.Value
+		a, ok := snap.Fields[path]
+		for _, v := range slices.Concat(a.Over, []any{a.Value}) {
+			if ok && !record.Empty(v) {
+				out[path] = v // the newest of what stood there
+			}
 		}
 	}
 	return out

@@ -385,12 +385,31 @@ func (x *execution) made(r plan.Record) ledger.Made {
 	}
 	m := ledger.Made{Record: r.Name, System: r.System, Kind: r.Kind, ID: r.ID, Generation: generation,
 		Created: r.Created, Gone: r.Removed || r.GivenBack, Fields: call.Resolve(r.Mine, x.book.Output), Before: record.Fields{}, Once: r.Once}
-	maps.Copy(m.Before, r.Was)
+	maps.Copy(m.Before, x.notOurs(r))
 	maps.Copy(m.Before, r.Before) // the first version knew what was there before us
 	if !m.Gone {
 		m.Took, m.Reserved = r.Took, x.drawn(r.Name)
 	}
 	return m
+}
+
+// notOurs is what a record had of others where this plan writes: what an earlier
+// version of the document had written is not to be given back to it.
+func (x *execution) notOurs(r plan.Record) record.Fields {
+	old := x.madeBefore(r.Name)
+	if old == nil || old.ID != r.ID {
+		return r.Was
+	}
+	out := record.Fields{}
+	for path, was := range r.Was {
+		_, wrote := old.Before[path]
+		mine, had := old.Fields[path]
+		if had && (wrote || old.Created) && record.Same(mine, was) {
+			continue
+		}
+		out[path] = was
+	}
+	return out
 }
 
 // snapshot is what both sides agree on now: what was read back of what we
@@ -416,6 +435,18 @@ func (x *execution) snapshot(r plan.Record) *ledger.Snapshot {
 			changed = changed || had
 			delete(fields, path)
 		}
+	}
+	for path, v := range r.Took {
+		// Agreed is now what stands in its place, so that the same answer, said
+		// again, is news.
+		old, had := fields[path]
+		if _, now := r.Write[path]; !had || !now {
+			continue
+		}
+		if record.Empty(v) {
+			v = nil
+		}
+		fields[path], changed = record.Agreed{Value: v, At: x.plan.Event, Seq: x.w.Message.Seq, By: x.w.Message.System}.Covers(&old, nil), true
 	}
 	for path, judged := range r.Settled {
 		old := fields[path]

@@ -378,8 +378,9 @@ type Count struct {
 var (
 	// ErrFenced: the lane was taken by another epoch; stop at once, write nothing.
 	ErrFenced = errors.New("the lane belongs to another worker now")
-	// ErrClaimed: another delivery holds a record that the plan would write.
-	// The delivery was left waiting for it.
+	// ErrClaimed: another delivery holds a record that the plan would write, or
+	// the person is becoming one with another. The delivery was left waiting for
+	// it and is planned again.
 	ErrClaimed = errors.New("another delivery is writing the same record")
 	// ErrLinked: another person has the identifier that a pending link names.
 	ErrLinked = errors.New("the identifier belongs to another person")

@@ -47,9 +47,12 @@ func (s *Store) Journal(ctx context.Context, w *ledger.Work, p ledger.Plan) erro
 	next := 1
 	n := need{fences: []int64{w.LaneID}, lanes: lanesOfLinks(links), delivery: w.Delivery.ID}
 	claimed, err := doWith(ctx, s, lanes, n, func(t *tx) (int64, error) {
-		_, recovering, err := t.fence(w)
+		merging, recovering, err := t.fence(w)
 		if err != nil {
 			return 0, err
+		}
+		if merging {
+			return inMerge, t.putBack(w, run, recovering)
 		}
 		if err := t.checkLinks(links); err != nil {
 			return 0, err
@@ -93,6 +96,10 @@ func (s *Store) Journal(ctx context.Context, w *ledger.Work, p ledger.Plan) erro
 	})
 	if err != nil {
 		return err
+	}
+	if claimed == inMerge {
+		s.forget(w.Delivery.ID)
+		return fmt.Errorf("its person is becoming one with another: %w", ledger.ErrClaimed)
 	}
 	if claimed != 0 {
 		s.forget(w.Delivery.ID)
@@ -174,6 +181,30 @@ func (s *Store) claimKeys(records []string) [][]byte {
 	}
 	slices.SortFunc(keys, bytes.Compare)
 	return slices.CompactFunc(keys, bytes.Equal)
+}
+
+// inMerge stands for the holder of a claim where the lane is to be merged.
+const inMerge = -1
+
+// putBack leaves the delivery to be planned again once its lane is merged: it
+// was planned for somebody who is about to be one with somebody else, whose
+// records it did not look for.
+func (t *tx) putBack(w *ledger.Work, run *running, recovering bool) error {
+	if err := t.needAlone(); err != nil {
+		return err
+	}
+	if recovering {
+		if err := t.recovered(w.LaneID); err != nil {
+			return err
+		}
+	}
+	if err := t.must(qSetState, string(ledger.Received), "", "", "", "", "", t.now, int64(0), int64(0), w.Delivery.ID); err != nil {
+		return err
+	}
+	if err := t.rehome(w.Delivery.ID, run.in); err != nil {
+		return err
+	}
+	return t.freeLanes(run.in, t.now)
 }
 
 // awaitClaim leaves the delivery waiting for the records that another one

@@ -50,7 +50,7 @@ func database(r *round) {
 			}
 		}
 	})
-	w.settle(silentReads)
+	w.settle(false)
 }
 
 // hangUp ends all connections of the nodes, and then takes up to so many.

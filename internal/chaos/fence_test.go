@@ -10,10 +10,6 @@ import (
 	"github.com/kiungo-health/kiungo/internal/simulate"
 )
 
-// silentReads: a delivery that meets a database that has gone silent while it reads
-// from it is held for a person. It need not be; where it is, the table says so.
-const silentReads = true
-
 // sluggish has the systems take long for some requests, so that nodes have work
 // in hand whenever something happens to them.
 func (w *world) sluggish() {
@@ -45,7 +41,7 @@ func paused(r *round) {
 		w.pause(lease, 3*lease)
 		m.signal(syscall.SIGCONT)
 	})
-	w.settle(silentReads)
+	w.settle(false)
 }
 
 // cutLease ends before the last of some calls that are announced together.
@@ -95,7 +91,7 @@ func cutOff(r *round) {
 			}
 		}
 	})
-	w.settle(silentReads)
+	w.settle(false)
 }
 
 // usualLease kills a node that has work in hand, with the lease that nodes have

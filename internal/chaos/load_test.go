@@ -59,10 +59,10 @@ func drawLoad(rng *rand.Rand, people, steps int, edits bool) *load {
 				s.forms = append(s.forms, visits[len(visits)-1])
 			case k == 3 && edits: // of any visit
 				i := rng.IntN(len(visits))
-				// The first edit takes an answer back, gives one more or changes one; later
-				// ones correct the weight only.
+				// An edit takes an answer back, gives one more or changes one, also one that
+				// an earlier edit gave.
 				s.forms = append(s.forms, visits[i].With(map[string]any{"vitals": map[string]any{"weight": weight(rng, step),
-					"temperature": []string{"", "38.2", "37.1"}[(n+i)%3], "height": []string{"", "160"}[(n/3+i)%2]}}))
+					"temperature": []string{"", "38.2", "37.1"}[rng.IntN(3)], "height": []string{"", "160"}[rng.IntN(2)]}}))
 			default: // a correction
 				day, hour = day+1, 0
 				s.Phone = fmt.Sprintf("+2547%04d%04d", n, rng.IntN(10000))

@@ -128,12 +128,14 @@ func openWriter(path string) (*sqliteConn, error) {
 		"PRAGMA wal_autocheckpoint = 16000",
 		"PRAGMA secure_delete = FAST",
 		"PRAGMA trusted_schema = OFF",
+		"PRAGMA schema_version", // the first look at the file opens the log
 	} {
 		if _, err := c.exec(p); err != nil {
 			c.close()
 			return nil, fmt.Errorf("%s: %w", p, err)
 		}
 	}
+	c.gatherLog()
 	return c, nil
 }
 

@@ -32,9 +32,11 @@ func (t *tx) claim(delivery, seq int64, want [][]byte, before bool) (holder int6
 			holder = has
 		}
 	}
-	have, err := t.keys(qClaimsOf, delivery)
-	if err != nil {
-		return 0, err
+	var have [][]byte
+	if before {
+		if have, err = t.keys(qClaimsOf, delivery); err != nil {
+			return 0, err
+		}
 	}
 	if holder != 0 {
 		if err := t.unclaim(delivery); err != nil {
@@ -74,24 +76,21 @@ func (t *tx) unclaim(delivery int64) error {
 	if !t.alone {
 		return t.must(qUnclaimAll, delivery) // nobody waits: see uncontended
 	}
-	waits, err := t.keys(qWaitsOf, delivery)
+	anyone, err := one(t, qAnyoneWaits, func(row) {})
 	if err != nil {
 		return err
 	}
-	if len(waits) > 0 {
-		if err := t.must(qStopWaiting, delivery); err != nil {
-			return err
-		}
+	if !anyone {
+		return t.must(qUnclaimAll, delivery)
+	}
+	if err := t.must(qStopWaiting, delivery); err != nil {
+		return err
 	}
 	have, err := t.keys(qClaimsOf, delivery)
 	if err != nil || len(have) == 0 {
 		return err
 	}
 	if err := t.must(qUnclaimAll, delivery); err != nil {
-		return err
-	}
-	anyone, err := one(t, qAnyoneWaits, func(row) {})
-	if err != nil || !anyone {
 		return err
 	}
 	for _, k := range have {

@@ -94,8 +94,12 @@ func (t *tx) writeLinks(e *ending) error {
 		if state == "" {
 			state = "linked"
 		}
+		joined := l.found // with the plan that announced it
 		if err := t.setLink(l, state); err != nil {
 			return err
+		}
+		if joined {
+			continue
 		}
 		if err := t.joinLanes(l); err != nil {
 			return err

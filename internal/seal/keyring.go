@@ -66,7 +66,7 @@ func Rotate(path string) error {
 		return err
 	}
 	last := f.Keys[len(f.Keys)-1].ID
-	if last == 1<<16-1 {
+	if last == packed-1 { // the highest bit marks what is compressed
 		return fmt.Errorf("keyring %s has used all its key ids", path)
 	}
 	f.Keys = append(f.Keys, key{ID: last + 1, Key: random(), Made: time.Now().UTC().Truncate(time.Second)})

@@ -27,6 +27,11 @@ func pack(plain []byte) []byte {
 	return out
 }
 
+// packedAt is the place of a compressed value: the mark cannot be taken off it.
+func packedAt(place []byte) []byte {
+	return append(place[:len(place):len(place)], "|packed"...)
+}
+
 // maxPacked bounds what is unpacked: more than any message may have.
 const maxPacked = 256 << 20
 

@@ -128,8 +128,12 @@ func (b *Box) Seal(place, plain []byte) []byte {
 	if plain == nil {
 		return nil
 	}
+	id := b.ring.current
+	if p := pack(plain); p != nil {
+		plain, id, place = p, id|packed, packedAt(place)
+	}
 	out := make([]byte, keyIDSize, keyIDSize+len(plain)+b.aead.Overhead())
-	binary.BigEndian.PutUint16(out, b.ring.current)
+	binary.BigEndian.PutUint16(out, id)
 	return b.aead.Seal(out, nil, plain, place)
 }
 
@@ -142,14 +146,21 @@ func (b *Box) Open(place, sealed []byte) ([]byte, error) {
 		return nil, ErrSealed
 	}
 	aead := b.aead
-	if id := binary.BigEndian.Uint16(sealed); id != b.ring.current {
+	flagged := binary.BigEndian.Uint16(sealed)
+	if id := flagged &^ packed; id != b.ring.current {
 		if aead = b.derive(id); aead == nil {
 			return nil, fmt.Errorf("key %d: %w", id, ErrSealed)
 		}
 	}
+	if flagged&packed != 0 {
+		place = packedAt(place)
+	}
 	plain, err := aead.Open(nil, nil, sealed[keyIDSize:], place)
 	if err != nil {
 		return nil, ErrSealed
+	}
+	if flagged&packed != 0 {
+		return unpack(plain)
 	}
 	if plain == nil {
 		plain = []byte{}

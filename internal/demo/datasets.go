@@ -43,6 +43,15 @@ var reportKinds = []struct {
 	}},
 }
 
+// today is now where the reports' worlds are: their days and months begin there.
+func today() time.Time {
+	zone, err := time.LoadLocation("Africa/Nairobi")
+	if err != nil {
+		zone = time.UTC
+	}
+	return time.Now().In(zone)
+}
+
 func lastMonth(now time.Time) time.Time {
 	return time.Date(now.Year(), now.Month(), 15, 9, 0, 0, 0, now.Location()).AddDate(0, -1, 0)
 }
@@ -58,7 +67,7 @@ func (r *reports) prepare(w *World, reg connector.Registry) error {
 	var defined []any
 	for _, kind := range reportKinds {
 		w.values[kind.value] = kind.id
-		def, err := r.report(w, kind.table, kind.id, kind.day(time.Now()))
+		def, err := r.report(w, kind.table, kind.id, kind.day(today()))
 		if err != nil {
 			return err
 		}
@@ -188,7 +197,7 @@ func (r *reports) birth(w *World, place int) error {
 
 // month sends a form about the month just completed.
 func (r *reports) month(w *World, place int, answers map[string]any) error {
-	day := lastMonth(time.Now())
+	day := lastMonth(today())
 	answers["day"] = day.Format(time.DateOnly)
 	_, err := w.commcare.Submit(r.form(monthForm, place, day, answers, false))
 	return err

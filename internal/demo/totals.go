@@ -19,7 +19,7 @@ func totals(uint64) *World {
 
 func (m *monthEnd) prepare(w *World, reg connector.Registry) error {
 	var err error
-	if m.cht, err = chtsim.New(fmt.Appendf(nil, `{"default":%q}`, lastMonth(time.Now()).Format("2006-01"))); err != nil {
+	if m.cht, err = chtsim.New(fmt.Appendf(nil, `{"default":%q}`, lastMonth(today()).Format("2006-01"))); err != nil {
 		return err
 	}
 	w.systems = append(w.systems, &system{name: "cht", connector: "cht", sim: m.cht})
@@ -38,7 +38,7 @@ func (m *monthEnd) begin(ctx context.Context, w *World) error {
 
 // turn: a worker syncs late.
 func (m *monthEnd) turn(_ context.Context, _ *World, n int) error {
-	month := lastMonth(time.Now())
+	month := lastMonth(today())
 	var counts []chtsim.Count
 	for i, id := range []string{"fever-2-11-months", "fever-12-59-months", "diarrhoea-2-11-months", "diarrhoea-12-59-months"} {
 		counts = append(counts, chtsim.Count{ID: id, Total: 2 + n + i, Pass: 1 + i})

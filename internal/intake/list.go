@@ -230,7 +230,7 @@ func (l *List) ask(ctx context.Context, periodName string) error {
 		}
 		run.Period = p.Name()
 	case when.ByPeriod():
-		p, err := when.Of(now, l.zone())
+		p, err := when.Completed(now, l.zone())
 		if err != nil {
 			return err
 		}

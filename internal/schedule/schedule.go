@@ -166,6 +166,12 @@ func (s Schedule) Of(at time.Time, zone *time.Location) (period.Period, error) {
 	return s.around(at, zone)
 }
 
+// Completed is the newest period that is over, whether it is asked for already
+// or will be in some days.
+func (s Schedule) Completed(now time.Time, zone *time.Location) (period.Period, error) {
+	return period.CompletedIn(s.cal, s.period, now, zone)
+}
+
 // Named reads a period of this schedule by its name.
 func (s Schedule) Named(name string) (period.Period, error) {
 	p, err := period.ParseIn(s.cal, name)

@@ -83,7 +83,7 @@ func TestAFullFileReopensAndGoesOn(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Journal(ctx, w, ledger.Plan{Body: bytes.Repeat([]byte("p"), 100<<10)}); !errors.Is(err, ledger.ErrUncertain) {
+	if err := s.Journal(ctx, w, ledger.Plan{Body: noise("p", 100<<10)}); !errors.Is(err, ledger.ErrUncertain) {
 		t.Fatalf("journal: %v", err)
 	}
 	again, err := s.Start(ctx, got[0].Lanes[0], s.Now())

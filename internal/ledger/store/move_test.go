@@ -34,7 +34,7 @@ func lived(t *testing.T, database, dir, marker string) {
 		a := numbered1(i)
 		a[0].Doc, a[0].Content = fmt.Sprintf("%s-%d", marker, i), []byte(marker+strings.Repeat("y", 100*i))
 		if i == 11 {
-			a[0].Content = bytes.Repeat([]byte(marker), 300<<10/len(marker)) // a file of its own on SQLite
+			a[0].Content = noise(marker, 300<<10) // a file of its own on SQLite
 		}
 		a[0].Routes[0].Lanes = []string{fmt.Sprintf("person:%s/%d", marker, i)}
 		var advance *ledger.Advance

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/kiungo-health/kiungo/internal/desk"
 	"github.com/kiungo-health/kiungo/internal/ledger"
@@ -35,7 +34,7 @@ func (d *Demo) Answer(ctx context.Context, before []Row) ([]Answered, []Row, err
 		}
 		out = append(out, a)
 	}
-	if err := d.Settle(ctx, time.Minute); err != nil {
+	if err := d.Settle(ctx, patience); err != nil {
 		return nil, nil, err
 	}
 	after, err := d.Report(ctx)

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/kiungo-health/kiungo/connectors"
 	"github.com/kiungo-health/kiungo/internal/ledger"
@@ -22,7 +21,7 @@ func TestEveryFlowCarriesSomethingAndAnswersLetItGoOn(t *testing.T) {
 	if err := d.Feed(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Settle(t.Context(), time.Minute); err != nil {
+	if err := d.Settle(t.Context(), patience); err != nil {
 		t.Fatal(err)
 	}
 	before, err := d.Report(t.Context())

@@ -47,7 +47,7 @@ func TestANodeThatIsKilledIsTakenOver(t *testing.T) {
 	if err := d.Feed(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Settle(t.Context(), time.Minute); err != nil {
+	if err := d.Settle(t.Context(), patience); err != nil {
 		t.Fatal(err)
 	}
 	k := d.Killed

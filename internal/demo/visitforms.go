@@ -37,7 +37,7 @@ func (v *visits) askLists(ctx context.Context, w *World) error {
 // referred to them and visit people whom only a clinic had known; then the lists
 // are asked for again.
 func (v *visits) end(ctx context.Context, w *World) error {
-	if err := w.settle(ctx, time.Now().Add(time.Minute)); err != nil {
+	if err := w.settle(ctx, time.Now().Add(patience)); err != nil {
 		return err
 	}
 	// Each of them: one alone may meet a fault, and wait for a person.

@@ -24,7 +24,8 @@ func (e *Engine) Settle(ctx context.Context, patience time.Duration) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("delivery %d (%s) does not settle: it is %s since %s: %s", moving.ID, moving.Flow, moving.State, patience, moving.Reason)
+			return fmt.Errorf("delivery %d (%s) does not settle: it is %s after %s (try %d, due in %s): %s", moving.ID, moving.Flow, moving.State, patience,
+				moving.Attempts, moving.Due.Sub(e.Ledger.Now()).Round(time.Millisecond), moving.Reason)
 		}
 		select {
 		case <-ctx.Done():

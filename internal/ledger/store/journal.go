@@ -198,6 +198,11 @@ func (t *tx) putBack(w *ledger.Work, run *running, recovering bool) error {
 			return err
 		}
 	}
+	if run.claims { // of a plan that was given up in this run
+		if err := t.unclaim(w.Delivery.ID); err != nil {
+			return err
+		}
+	}
 	if err := t.must(qSetState, string(ledger.Received), "", "", "", "", "", t.now, int64(0), int64(0), w.Delivery.ID); err != nil {
 		return err
 	}

@@ -61,6 +61,27 @@ func testClaims(t *testing.T, open Open) {
 		b.end(b.mustStart(w3.LaneID, "f3"), ledger.End{State: ledger.Held})
 		b.isDue(w4.LaneID, true)
 	})
+	t.Run("WhoHasItPassesWhoWaitsForIt", func(t *testing.T) {
+		// The second was begun first; then the two turn out to be one person's,
+		// and the first, which waits for it, stands ahead of it, with another
+		// behind that.
+		b := newBench(t, open)
+		got := b.accept(msg("f1", "v1", "person:1"), msg("f2", "v1", "person:1"), msg("f3", "v1", "person:2"))
+		w3 := b.mustStart(got[2].Lanes[0], "f3")
+		b.plan(w3, rec)
+		b.end(w3, ledger.End{State: ledger.Waiting, Due: b.now.Add(time.Minute), KeepClaims: true})
+		w1 := b.mustStart(got[0].Lanes[0], "f1")
+		b.is(journal(b, w1, rec), ledger.ErrClaimed)
+		b.must(b.Merge(t.Context(), "person:2", "person:1", "amina"))
+		b.idle(w1.LaneID)
+		b.now = b.now.Add(time.Minute)
+		w3 = b.mustStart(w1.LaneID, "f3")
+		if next := b.done(w3); next == nil {
+			b.mustStart(w1.LaneID, "f1")
+		} else {
+			b.runs(next, "f1")
+		}
+	})
 	t.Run("HalfAppliedKeepsIt", func(t *testing.T) {
 		b := newBench(t, open)
 		w1, w2 := two(b)

@@ -162,6 +162,22 @@ func testLanes(t *testing.T, open Open) {
 }
 
 func testRunning(t *testing.T, open Open) {
+	t.Run("TheWorkBeforeOfADeliveryIsNoMore", func(t *testing.T) {
+		b := newBench(t, open)
+		got := b.accept(msg("f1", "v1", "person:1"))
+		old := b.mustStart(got[0].Lanes[0], "f1")
+		b.must(b.Release(t.Context(), old))
+		w := b.mustStart(got[0].Lanes[0], "f1")
+		b.is(b.Release(t.Context(), old), ledger.ErrFenced)
+		b.is(b.Journal(t.Context(), old, ledger.Plan{Body: []byte("p")}), ledger.ErrFenced)
+		_, err := b.End(t.Context(), old, ledger.End{State: ledger.Done}, b.now)
+		b.is(err, ledger.ErrFenced)
+		if n, ok := b.Ledger.(interface{ Drop(*ledger.Work) }); ok {
+			n.Drop(old)
+		}
+		b.plan(w)
+		b.done(w)
+	})
 	t.Run("PlanAndJournalComeBack", func(t *testing.T) {
 		b := newBench(t, open)
 		lane := b.accept(msg("f1", "v1", "person:1"))[0].Lanes[0]

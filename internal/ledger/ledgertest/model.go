@@ -206,7 +206,7 @@ func (m *model) start() {
 }
 
 // started checks that a delivery may run: alone in its lanes, and only behind
-// those it shares no system with.
+// those it shares no system with, or that wait for what it has claimed.
 func (m *model) started(w *ledger.Work) {
 	d := w.Delivery
 	if m.lanes[d.ID] == nil {
@@ -218,7 +218,7 @@ func (m *model) started(w *ledger.Work) {
 		}
 	}
 	for _, o := range m.all() {
-		if o.ID != d.ID && !o.State.Ended() && o.Seq < d.Seq && m.share(o.Systems, d.Systems) && m.share(m.lanes[o.ID], m.lanes[d.ID]) {
+		if o.ID != d.ID && !o.State.Ended() && o.BlockedOn != ledger.BlockClaim && o.Seq < d.Seq && m.share(o.Systems, d.Systems) && m.share(m.lanes[o.ID], m.lanes[d.ID]) {
 			m.Fatalf("delivery %d (%s) was passed by %d, which shares a system", o.ID, o.State, d.ID)
 		}
 	}

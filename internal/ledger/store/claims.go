@@ -28,8 +28,15 @@ func (t *tx) claim(delivery, seq int64, want [][]byte, before bool) (holder int6
 		if _, err := one(t, qClaimedOther, func(r row) { has = r.int(0) }, k, delivery); err != nil {
 			return 0, err
 		}
-		if has != 0 && holder == 0 {
+		if has == 0 {
+			continue
+		}
+		if holder == 0 {
 			holder = has
+		}
+		// It may have been kept by what waits for claims, too (see passes).
+		if err := t.wakeLanesOf(has); err != nil {
+			return 0, err
 		}
 	}
 	var have [][]byte
@@ -170,12 +177,17 @@ func (t *tx) unblock(delivery int64) error {
 	if err := t.needAlone(); err != nil {
 		return err
 	}
+	if err := t.must(qUnblock, t.now, delivery); err != nil {
+		return err
+	}
+	return t.wakeLanesOf(delivery)
+}
+
+// wakeLanesOf has the lanes of an open delivery looked at.
+func (t *tx) wakeLanesOf(delivery int64) error {
 	var d brief
 	found, err := one(t, qBrief, func(r row) { d = scanBrief(r) }, delivery)
 	if err != nil || !found {
-		return err
-	}
-	if err := t.must(qUnblock, t.now, delivery); err != nil {
 		return err
 	}
 	in, err := t.lanesOf(d.via)

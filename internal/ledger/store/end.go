@@ -29,7 +29,7 @@ type ending struct {
 
 // End ends or pauses a delivery; see ledger.Ledger.
 func (s *Store) End(ctx context.Context, w *ledger.Work, e ledger.End, now time.Time) (*ledger.Work, error) {
-	run := s.runningOf(w.Delivery.ID)
+	run := s.runningOf(w)
 	if run == nil {
 		return nil, fmt.Errorf("delivery %d is not being run: %w", w.Delivery.ID, ledger.ErrFenced)
 	}
@@ -37,7 +37,7 @@ func (s *Store) End(ctx context.Context, w *ledger.Work, e ledger.End, now time.
 	if err != nil {
 		return nil, fmt.Errorf("end delivery %d: %w", w.Delivery.ID, err)
 	}
-	n := need{ids: run.in, lanes: lanesOfLinks(end.links), alone: len(run.in) > 1 || len(end.enter) > 0, delivery: w.Delivery.ID}
+	n := need{ids: run.in, lanes: lanesOfLinks(end.links), alone: len(run.in) > 1 || len(end.enter) > 0, work: w}
 	next, err := doWith(ctx, s, lanes, n, func(t *tx) (*sealedWork, error) {
 		_, recovering, err := t.fence(w)
 		if err != nil {
@@ -64,13 +64,13 @@ func (s *Store) End(ctx context.Context, w *ledger.Work, e ledger.End, now time.
 				return nil, err
 			}
 		}
-		t.then(func() { s.forget(w.Delivery.ID) })
+		t.then(func() { s.forget(w) })
 		return t.goOn(w, run, max(micro(now), 0))
 	})
 	if err != nil || next == nil {
 		return nil, err
 	}
-	return s.open(next)
+	return s.opened(ctx, next)
 }
 
 func (s *Store) prepareEnd(w *ledger.Work, run *running, e ledger.End) (*ending, error) {
@@ -81,7 +81,7 @@ func (s *Store) prepareEnd(w *ledger.Work, run *running, e ledger.End) (*ending,
 		return nil, fmt.Errorf("%q is no state to end in: %w", e.State, ledger.ErrState)
 	}
 	if e.Last != nil {
-		if end.last, err = s.sealStep(w, e.Last); err != nil {
+		if end.last, err = s.sealStep(w, run, e.Last); err != nil {
 			return nil, err
 		}
 	}
@@ -316,12 +316,12 @@ func (t *tx) settle(ids []int64, now int64) error {
 
 // Release gives a lane back; see ledger.Ledger.
 func (s *Store) Release(ctx context.Context, w *ledger.Work) error {
-	run := s.runningOf(w.Delivery.ID)
+	run := s.runningOf(w)
 	if run == nil {
 		return fmt.Errorf("delivery %d is not being run: %w", w.Delivery.ID, ledger.ErrFenced)
 	}
 	// A node that stops releases with its context ended already.
-	_, err := doWith(context.WithoutCancel(ctx), s, lanes, need{ids: run.in, delivery: w.Delivery.ID, alone: len(run.in) > 1}, func(t *tx) (struct{}, error) {
+	_, err := doWith(context.WithoutCancel(ctx), s, lanes, need{ids: run.in, work: w, alone: len(run.in) > 1}, func(t *tx) (struct{}, error) {
 		_, recovering, err := t.fence(w)
 		if err != nil {
 			return struct{}{}, err
@@ -337,7 +337,7 @@ func (s *Store) Release(ctx context.Context, w *ledger.Work) error {
 		if err := t.rehome(w.Delivery.ID, run.in); err != nil {
 			return struct{}{}, err
 		}
-		t.then(func() { s.forget(w.Delivery.ID) })
+		t.then(func() { s.forget(w) })
 		return struct{}{}, t.freeLanes(run.in, t.now)
 	})
 	return err

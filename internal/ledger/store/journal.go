@@ -29,7 +29,7 @@ func (t *tx) fence(w *ledger.Work) (merging, recovering bool, err error) {
 
 // Journal stores a plan; see ledger.Ledger.
 func (s *Store) Journal(ctx context.Context, w *ledger.Work, p ledger.Plan) error {
-	run := s.runningOf(w.Delivery.ID)
+	run := s.runningOf(w)
 	if run == nil {
 		return fmt.Errorf("delivery %d is not being run: %w", w.Delivery.ID, ledger.ErrFenced)
 	}
@@ -45,13 +45,14 @@ func (s *Store) Journal(ctx context.Context, w *ledger.Work, p ledger.Plan) erro
 		return err
 	}
 	next := 1
-	n := need{fences: []int64{w.LaneID}, lanes: lanesOfLinks(links), delivery: w.Delivery.ID}
+	n := need{fences: []int64{w.LaneID}, lanes: lanesOfLinks(links), work: w}
 	claimed, err := doWith(ctx, s, lanes, n, func(t *tx) (int64, error) {
 		merging, recovering, err := t.fence(w)
 		if err != nil {
 			return 0, err
 		}
 		if merging {
+			t.then(func() { s.forget(w) })
 			return inMerge, t.putBack(w, run, recovering)
 		}
 		if err := t.checkLinks(links); err != nil {
@@ -62,6 +63,7 @@ func (s *Store) Journal(ctx context.Context, w *ledger.Work, p ledger.Plan) erro
 				err = t.recovered(w.LaneID)
 			}
 			if err == nil {
+				t.then(func() { s.forget(w) })
 				err = t.awaitClaim(w, run, holder)
 			}
 			return holder, err
@@ -98,11 +100,9 @@ func (s *Store) Journal(ctx context.Context, w *ledger.Work, p ledger.Plan) erro
 		return err
 	}
 	if claimed == inMerge {
-		s.forget(w.Delivery.ID)
 		return fmt.Errorf("its person is becoming one with another: %w", ledger.ErrClaimed)
 	}
 	if claimed != 0 {
-		s.forget(w.Delivery.ID)
 		return fmt.Errorf("delivery %d has it: %w", claimed, ledger.ErrClaimed)
 	}
 	run.plan, run.next = plan, next
@@ -115,11 +115,12 @@ func (s *Store) Journal(ctx context.Context, w *ledger.Work, p ledger.Plan) erro
 // Step adds a line to the journal; see ledger.Ledger. Steps of one delivery are
 // written by one goroutine, one after the other.
 func (s *Store) Step(ctx context.Context, w *ledger.Work, step ledger.Step) error {
-	line, err := s.sealStep(w, &step)
+	run := s.runningOf(w)
+	line, err := s.sealStep(w, run, &step)
 	if err != nil {
 		return err
 	}
-	n := need{fences: []int64{w.LaneID}, delivery: w.Delivery.ID}
+	n := need{fences: []int64{w.LaneID}, work: w}
 	_, err = doWith(ctx, s, lanes, n, func(t *tx) (struct{}, error) {
 		if _, _, err := t.fence(w); err != nil {
 			return struct{}{}, err
@@ -127,7 +128,7 @@ func (s *Store) Step(ctx context.Context, w *ledger.Work, step ledger.Step) erro
 		return struct{}{}, t.step(line)
 	})
 	if err == nil {
-		s.runningOf(w.Delivery.ID).next = line.N + 1
+		run.next = line.N + 1
 	}
 	return err
 }
@@ -139,8 +140,7 @@ type stepLine struct {
 	body []byte
 }
 
-func (s *Store) sealStep(w *ledger.Work, step *ledger.Step) (*stepLine, error) {
-	run := s.runningOf(w.Delivery.ID)
+func (s *Store) sealStep(w *ledger.Work, run *running, step *ledger.Step) (*stepLine, error) {
 	if run == nil {
 		return nil, fmt.Errorf("delivery %d is not being run: %w", w.Delivery.ID, ledger.ErrFenced)
 	}
@@ -162,12 +162,6 @@ func (t *tx) step(l *stepLine) error {
 		at = t.now
 	}
 	return t.must(qAddStep, l.plan, int64(l.N), string(l.Kind), l.Call, l.Intent, at, l.Epoch, l.body)
-}
-
-func (s *Store) forget(delivery int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.running, delivery)
 }
 
 // claimKeys hashes the records to claim, sorted, each once.

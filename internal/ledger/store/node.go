@@ -200,7 +200,7 @@ func (s *Store) beatOnce(ctx context.Context, known map[orphan]bool) (orphans ma
 	}
 	var lost []takenLane
 	for o := range orphans {
-		if s.runningOf(o.delivery) != nil {
+		if s.runs(o.delivery) {
 			delete(orphans, o)
 		} else if known[o] {
 			lost = append(lost, takenLane{o.lane, o.delivery})
@@ -243,7 +243,7 @@ func (t *tx) giveOutMine(known map[orphan]bool, lost []takenLane) error {
 		if err != nil {
 			return err
 		}
-		if l := (takenLane{o.lane, o.delivery}); mine && slices.Contains(lost, l) && t.s.runningOf(o.delivery) == nil {
+		if l := (takenLane{o.lane, o.delivery}); mine && slices.Contains(lost, l) && !t.s.runs(o.delivery) {
 			still = append(still, l)
 		}
 	}
@@ -300,7 +300,7 @@ func (s *Store) stillMine(ctx context.Context) error {
 	if w == nil {
 		return nil
 	}
-	if run := s.runningOf(w.Delivery.ID); run == nil || run.tenure != s.pg.tenure.Load() {
+	if run := s.runningOf(w); run == nil || run.tenure != s.pg.tenure.Load() {
 		return fmt.Errorf("delivery %d: this node was taken for dead meanwhile: %w", w.Delivery.ID, ledger.ErrFenced)
 	}
 	return nil
@@ -343,7 +343,7 @@ func (s *Store) Hold(ctx context.Context) (context.Context, context.CancelFunc, 
 // not be told. What others have not taken over is given out again.
 func (s *Store) Drop(w *ledger.Work) {
 	if s.pg != nil {
-		s.forget(w.Delivery.ID)
+		s.forget(w)
 	}
 }
 

@@ -23,6 +23,7 @@ type brief struct {
 	in      []int64 // lanes it stands in, aliases followed
 	due     int64
 	blocked bool
+	claims  bool // blocked by claims of others
 	systems string
 	starts  int64
 	planNo  int64
@@ -34,7 +35,7 @@ type brief struct {
 
 func scanBrief(r row) brief {
 	return brief{id: r.int(0), flow: r.text(1), mac: r.blob(2), state: ledger.State(r.text(3)), seq: r.int(4), lane: r.int(5),
-		via: splitIDs(r.text(6)), due: r.int(7), blocked: r.text(8) != "", systems: r.text(9), starts: r.int(10),
+		via: splitIDs(r.text(6)), due: r.int(7), blocked: r.text(8) != "", claims: r.text(8) == string(ledger.BlockClaim), systems: r.text(9), starts: r.int(10),
 		planNo: r.int(11), planned: r.int(12) != 0, calls: r.int(13), message: r.int(14), bulk: r.int(15) != 0}
 }
 
@@ -64,18 +65,22 @@ func (t *tx) pick(lane, now int64) (picked *brief, wake int64, err error) {
 		return nil, 0, err
 	}
 	bulk := allBulk(q)
-	var before systems
+	var before ahead
 	for i := range q {
 		d := &q[i]
-		if !d.mayRun() || before.meet(d.systems) {
-			before.add(d.systems)
+		passes, err := t.passes(d, &before)
+		if err != nil {
+			return nil, 0, err
+		}
+		if !passes {
+			before.add(d)
 			continue
 		}
 		if d.due > now {
 			if wake == 0 || d.due < wake {
 				wake = d.due
 			}
-			before.add(d.systems)
+			before.others.add(d.systems)
 			continue
 		}
 		if d.in, err = t.standsIn(d, lane); err != nil {
@@ -86,13 +91,13 @@ func (t *tx) pick(lane, now int64) (picked *brief, wake int64, err error) {
 			return nil, 0, err
 		}
 		if !first {
-			before.add(d.systems)
+			before.claims.add(d.systems)
 			continue
 		}
 		if poison, err := t.poisoned(d); err != nil {
 			return nil, 0, err
 		} else if poison {
-			before.add(d.systems)
+			before.others.add(d.systems)
 			continue
 		}
 		d.bulk = bulk
@@ -130,21 +135,60 @@ func (t *tx) firstElsewhere(d *brief, lane, now int64) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		var before systems
+		var before ahead
 		for i := range q {
+			passes, err := t.passes(&q[i], &before)
+			if err != nil {
+				return false, err
+			}
 			if q[i].id == d.id {
+				if !passes {
+					return false, nil
+				}
 				break
 			}
-			if q[i].mayRun() && q[i].due <= now && !before.meet(q[i].systems) {
+			switch {
+			case !passes:
+				before.add(&q[i])
+			case q[i].due > now:
+				before.others.add(q[i].systems)
+			case len(q[i].via) > 1:
+				before.claims.add(q[i].systems) // it may not be first in another lane
+			default:
 				return false, nil // its turn comes first
 			}
-			before.add(q[i].systems)
-		}
-		if before.meet(d.systems) {
-			return false, nil
 		}
 	}
 	return true, nil
+}
+
+// passes tells whether a delivery may run before those that are open ahead of
+// it in a lane: it shares no system with them. If those that it shares one with
+// only wait for claims, or behind such, it passes them while somebody waits for
+// what it has claimed: it began before they came ahead of it (lanes were merged,
+// or a person made one of them due again), and neither would ever run if each
+// waited for the other.
+func (t *tx) passes(d *brief, before *ahead) (bool, error) {
+	switch {
+	case !d.mayRun() || before.others.meet(d.systems):
+		return false, nil
+	case !before.claims.meet(d.systems):
+		return true, nil
+	}
+	return one(t, qWaited, func(row) {}, d.id, d.id)
+}
+
+// ahead are the systems of the deliveries ahead of one in a lane; apart those
+// of deliveries that wait for a claim, or behind such.
+type ahead struct{ claims, others systems }
+
+// add takes in a delivery that did not pass those before it.
+func (a *ahead) add(d *brief) {
+	if d.claims || d.mayRun() && !a.others.meet(d.systems) {
+		a.claims.add(d.systems)
+	} else {
+		a.others.add(d.systems)
+	}
 }
 
 // poisoned holds a delivery that was started twice and never ended: it may be

@@ -132,8 +132,8 @@ func (w *pgWriter) impatient(batch []*unit, waited time.Duration, err error) (re
 // this process: the lane is given out again when the database tells.
 func (w *pgWriter) abandon(batch []*unit, err error) {
 	for _, u := range batch {
-		if u.need.delivery != 0 {
-			w.s.forget(u.need.delivery)
+		if u.need.work != nil {
+			w.s.forget(u.need.work)
 		}
 		u.done <- err
 	}

@@ -36,8 +36,8 @@ type need struct {
 	ids    []int64   // lanes to lock
 	fences []int64   // lanes only read: those that this node runs
 	seqs   int       // receive numbers
-	// delivery is forgotten if the outcome stays unknown.
-	delivery int64
+	// work is forgotten if the outcome stays unknown.
+	work *ledger.Work
 }
 
 // knownVersion is a row of version.

@@ -310,3 +310,45 @@ func TestLargeMessagesComeBack(t *testing.T) {
 		t.Errorf("%d bytes came back, %v", len(m.Content), err)
 	}
 }
+
+func TestWhatCannotBeReadIsHeldAndItsLaneGoesOn(t *testing.T) {
+	s := openAt(t, t.TempDir(), Options{})
+	var lane int64
+	for _, doc := range []string{"f1", "f2", "f3"} {
+		got, err := s.Accept(t.Context(), arrival1(doc), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lane = got[0].Lanes[0]
+	}
+	_, err := do(t.Context(), s, lanes, func(x *tx) (struct{}, error) {
+		return struct{}{}, x.must(`UPDATE message SET body = x'00' WHERE id <> (SELECT MAX(id) FROM message)`)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The first is held when it is begun, the second shares its system and waits
+	// behind it; skipped, the second is held in turn.
+	for i, want := range []bool{false, false, true} {
+		w, err := s.Start(t.Context(), lane, s.Now())
+		if err != nil || (w != nil) != want {
+			t.Fatalf("%d: %v, %v", i, w, err)
+		}
+		held, err := s.Deliveries(t.Context(), ledger.Filter{States: []ledger.State{ledger.Held}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want {
+			if len(held) != 0 {
+				t.Errorf("held: %+v", held)
+			}
+			continue
+		}
+		if len(held) != 1 || held[0].Code != "damaged" {
+			t.Fatalf("%d: held: %+v", i, held)
+		}
+		if _, err := s.Skip(t.Context(), held[0].ID, "amina", ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -38,7 +38,21 @@ func (s *Store) Start(ctx context.Context, id int64, now time.Time) (*ledger.Wor
 	if err != nil || sw == nil {
 		return nil, err
 	}
-	return s.open(sw)
+	return s.opened(ctx, sw)
+}
+
+// opened opens the seals of a work that was started. If something of it cannot
+// be read, its delivery is held and its lane goes on: an error alone would leave
+// the lane taken by nobody.
+func (s *Store) opened(ctx context.Context, sw *sealedWork) (*ledger.Work, error) {
+	w, err := s.open(sw)
+	if err == nil {
+		return w, nil
+	}
+	s.log("delivery %d is held, for something of it cannot be read: %v", sw.row.d.ID, err)
+	w = &ledger.Work{LaneID: sw.lane.id, Epoch: sw.lane.epoch, Delivery: sw.row.d}
+	return s.End(ctx, w, ledger.End{State: ledger.Held, Code: "damaged", Cause: "damaged",
+		Reason: fmt.Sprintf("something of it cannot be read in the ledger (%v): put a backup back, or skip it", err)}, s.Now())
 }
 
 // start takes an idle lane, if something in it may run.
@@ -135,7 +149,7 @@ func (t *tx) begin(l *lane, d *brief) (*sealedWork, error) {
 			return nil, err
 		}
 	}
-	r := &running{box: t.s.ring.Box(sw.row.salt), next: 1 + len(sw.journal), in: d.in,
+	r := &running{lane: l.id, epoch: l.epoch, box: t.s.ring.Box(sw.row.salt), next: 1 + len(sw.journal), in: d.in,
 		maker: sw.row.maker, asked: sw.row.asked, claims: d.state != ledger.Received || d.planned}
 	if t.s.pg != nil {
 		r.tenure = t.s.pg.tenure.Load()

@@ -97,6 +97,8 @@ type numbers struct {
 
 // running is what is kept in memory of a delivery that this process runs.
 type running struct {
+	lane   int64
+	epoch  int64
 	box    *seal.Box
 	plan   int64   // id of the plan in force, 0 for none
 	next   int     // next journal line
@@ -175,10 +177,31 @@ func (s *Store) log(format string, args ...any) {
 	}
 }
 
-func (s *Store) runningOf(delivery int64) *running {
+// runningOf gives what is remembered of a work, nil if this process does not run
+// it any more: the delivery may have been started again since.
+func (s *Store) runningOf(w *ledger.Work) *running {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.running[delivery]
+	if r := s.running[w.Delivery.ID]; r != nil && r.lane == w.LaneID && r.epoch == w.Epoch {
+		return r
+	}
+	return nil
+}
+
+func (s *Store) runs(delivery int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.running[delivery] != nil
+}
+
+// forget forgets a work that ended, but not the next one of its delivery, which
+// another worker may have started already.
+func (s *Store) forget(w *ledger.Work) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.running[w.Delivery.ID]; r != nil && r.lane == w.LaneID && r.epoch == w.Epoch {
+		delete(s.running, w.Delivery.ID)
+	}
 }
 
 // do runs f as a unit of the writer's next transaction and waits for the

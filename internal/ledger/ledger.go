@@ -54,8 +54,8 @@ type Ledger interface {
 	// Snapshot gives the last agreed content of a record, or nil.
 	Snapshot(ctx context.Context, system, kind, id string) (*Snapshot, error)
 
-	// Links gives what the crosswalk knows of a person; LinkOf who an
-	// identifier belongs to ("" if nobody).
+	// Links gives what the crosswalk knows of a person, for each kind of a system
+	// the oldest link first; LinkOf who an identifier belongs to ("" if nobody).
 	Links(ctx context.Context, person string) ([]Link, error)
 	LinkOf(ctx context.Context, system, kind, id string) (*Link, error)
 

@@ -2,6 +2,7 @@ package ledgertest
 
 import (
 	"testing"
+	"time"
 
 	"github.com/kiungo-health/kiungo/internal/ledger"
 )
@@ -89,6 +90,18 @@ func (b *bench) accounted(want int) {
 }
 
 func testLinks(t *testing.T, open Open) {
+	t.Run("TheOldestLinkOfAKindComesFirst", func(t *testing.T) {
+		b := newBench(t, open)
+		for _, id := range []string{"P3", "P1", "P2"} {
+			b.now = b.now.Add(time.Second)
+			b.must(b.Relink(t.Context(), patient("c1", id), "amina", ""))
+		}
+		links, err := b.Links(t.Context(), "c1")
+		b.must(err)
+		if len(links) != 3 || links[0].ID != "P3" || links[1].ID != "P1" || links[2].ID != "P2" {
+			t.Errorf("%+v", links)
+		}
+	})
 	t.Run("WhatComesOfAPendingRecordWaits", func(t *testing.T) {
 		b := newBench(t, open)
 		w := b.mustStart(b.accept(asked("f1", "c1"))[0].Lanes[0], "f1")

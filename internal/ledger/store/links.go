@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -341,7 +342,8 @@ func (t *tx) rehome(delivery int64, was []int64) error {
 	return nil
 }
 
-// Links gives what the crosswalk knows of a person.
+// Links gives what the crosswalk knows of a person, for each kind of a system
+// the oldest link first.
 func (s *Store) Links(ctx context.Context, person string) ([]ledger.Link, error) {
 	mac := s.ring.Mac("person", person)
 	var rows []linkRow
@@ -363,6 +365,9 @@ func (s *Store) Links(ctx context.Context, person string) ([]ledger.Link, error)
 			return nil, err
 		}
 	}
+	slices.SortFunc(out, func(a, b ledger.Link) int {
+		return cmp.Or(cmp.Compare(a.System, b.System), cmp.Compare(a.Kind, b.Kind), a.At.Compare(b.At), cmp.Compare(a.ID, b.ID))
+	})
 	return out, nil
 }
 

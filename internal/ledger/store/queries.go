@@ -104,7 +104,7 @@ ON CONFLICT (flow, state, shard) DO UPDATE SET n = tally.n + excluded.n, calls =
 	qMembers    = `SELECT COUNT(*) FROM listed WHERE list = ?`
 	qLatestRun  = `SELECT COALESCE(MAX(run), 0) FROM listed WHERE list = ?`
 	qMembersOf  = `SELECT COUNT(*) FROM listed WHERE list = ? AND run = ?`
-	qLinks      = `SELECT ident, person, system, kind, state, at, sealed FROM link WHERE person = ? ORDER BY system, kind, ident`
+	qLinks      = `SELECT ident, person, system, kind, state, at, sealed FROM link WHERE person = ?`
 	qSnapshot   = `SELECT sealed FROM snapshot WHERE target = ?`
 	qSetSnap    = `INSERT INTO snapshot (target, system, kind, at, sealed) VALUES (?, ?, ?, ?, ?) ON CONFLICT (target) DO UPDATE SET at = excluded.at, sealed = excluded.sealed`
 

@@ -88,7 +88,7 @@ func (a *app) demo(ctx context.Context, o demo.Options, exit bool) error {
 	if err := d.Feed(ctx, progress); err != nil {
 		return err
 	}
-	if err := d.Settle(ctx, 2*3*time.Minute); err != nil {
+	if err := d.Settle(ctx, 2*time.Minute); err != nil {
 		return err
 	}
 	finish()

@@ -57,6 +57,11 @@ func (s *Store) Accept(ctx context.Context, in []ledger.Arrival, adv *ledger.Adv
 	if err := s.checkDisk(); err != nil {
 		return nil, err
 	}
+	// What waited in the socket of a node that was paused is old: its sender gave
+	// up, and others may have taken it, and what followed it, since.
+	if _, ok := s.Lease(ctx); !ok {
+		return nil, fmt.Errorf("this node did not reach the database for the length of its lease: %w", ledger.ErrFull)
+	}
 	ready := make([]arrival, len(in))
 	for i := range in {
 		var err error

@@ -30,7 +30,11 @@ func TestHoldLastsAsLongAsHeartbeatsAreTaken(t *testing.T) {
 	s.pg.stop() // no more heartbeats, as when the database is away
 	s.pg.beating.Wait()
 	last := s.pg.until.Load().at
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-time.After(20 * lease): // guards against a hang, and measures nothing
+		t.Fatal("it does not end with the lease")
+	}
 	if time.Now().Before(last) {
 		t.Error("it ended before the lease")
 	}
@@ -39,5 +43,9 @@ func TestHoldLastsAsLongAsHeartbeatsAreTaken(t *testing.T) {
 	}
 	if _, ok := s.Lease(t.Context()); ok {
 		t.Error("the lease is not over")
+	}
+	// What waited in its socket may be old.
+	if _, err := s.Accept(t.Context(), arrival1("f1"), nil); !errors.Is(err, ledger.ErrFull) {
+		t.Errorf("after the lease it took a message: %v", err)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/kiungo-health/kiungo/internal/control"
 )
 
 func (a *app) clockCmd() *cobra.Command {
@@ -17,12 +19,7 @@ func (a *app) clockCmd() *cobra.Command {
 			"right again they go on by themselves; --confirm says that it is right as it is. With several nodes,\n" +
 			"confirm it on each.",
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, done, err := a.service(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer done()
+		RunE: a.served(func(cmd *cobra.Command, s control.Service, _ []string) error {
 			who := ""
 			if confirm {
 				who = whoAmI()
@@ -40,7 +37,7 @@ func (a *app) clockCmd() *cobra.Command {
 			}
 			fmt.Fprintf(a.out, "schedules go by the clock: it is %s\n", c.Now.Local().Format("2006-01-02 15:04:05 MST"))
 			return nil
-		},
+		}),
 	}
 	cmd.Flags().BoolVar(&confirm, "confirm", false, "the clock is right as it is: go on")
 	return cmd

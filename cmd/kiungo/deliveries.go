@@ -35,6 +35,18 @@ func (a *app) service(ctx context.Context) (control.Service, func(), error) {
 	return control.Local{Ledger: l}, func() { _ = l.Close() }, nil
 }
 
+// served makes what a command does out of what it does with the service.
+func (a *app) served(do func(cmd *cobra.Command, s control.Service, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		s, done, err := a.service(cmd.Context())
+		if err != nil {
+			return err
+		}
+		defer done()
+		return do(cmd, s, args)
+	}
+}
+
 // planningService is service where plans are made too: the running server, or
 // the site's systems opened here.
 func (a *app) planningService(ctx context.Context) (control.Service, func(), error) {
@@ -58,12 +70,7 @@ func (a *app) deliveriesCmd() *cobra.Command {
 		Example: "  kiungo deliveries --state held\n" +
 			"  kiungo deliveries 1234",
 		Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			s, done, err := a.service(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer done()
+		RunE: a.served(func(cmd *cobra.Command, s control.Service, args []string) error {
 			if counts {
 				return a.showCounts(cmd.Context(), s)
 			}
@@ -89,7 +96,7 @@ func (a *app) deliveriesCmd() *cobra.Command {
 				return a.printJSON(deliveryRows(list, behind))
 			}
 			return a.printDeliveries(list, behind, f.Limit)
-		},
+		}),
 	}
 	cmd.Flags().StringSliceVar(&states, "state", nil, "only these states: received, applying, waiting, held, half undone, done, skipped, undone …")
 	cmd.Flags().BoolVar(&archived, "archived", false, "those in the archive instead (by flow and state; see kiungo archive)")

@@ -24,12 +24,7 @@ func (a *app) peopleCmd() *cobra.Command {
 			"  kiungo people link commcare/CASE openmrs-a/Patient/UUID --note \"seen her card\"\n" +
 			"  kiungo people split commcare/CASE openmrs-a/Patient/UUID --to openmrs-a/Patient/OTHER",
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			s, done, err := a.service(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer done()
+		RunE: a.served(func(cmd *cobra.Command, s control.Service, args []string) error {
 			p, err := s.Person(cmd.Context(), args[0], limit)
 			if errors.Is(err, desk.ErrNobody) {
 				return fmt.Errorf("%w; write SYSTEM/ID, with the id that system has", err)
@@ -41,7 +36,7 @@ func (a *app) peopleCmd() *cobra.Command {
 				return a.printJSON(p)
 			}
 			return a.printPerson(p)
-		},
+		}),
 	}
 	cmd.Flags().IntVar(&limit, "limit", 20, "how many of her deliveries to show")
 	cmd.AddCommand(a.tieCmd("link", "Say that a record is that person's"), a.tieCmd("unlink", "Say that a record is not that person's any more; what was sent stays"),

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/kiungo-health/kiungo/connectors"
+	"github.com/kiungo-health/kiungo/internal/clinictest"
 	"github.com/kiungo-health/kiungo/internal/demo"
 	"github.com/kiungo-health/kiungo/internal/engine"
 	"github.com/kiungo-health/kiungo/internal/intake"
@@ -26,24 +26,6 @@ import (
 	"github.com/kiungo-health/kiungo/internal/metrics"
 	"github.com/kiungo-health/kiungo/internal/trace"
 )
-
-// locked is a buffer that many write to.
-type locked struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *locked) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *locked) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 // personal are keys under which documents of the simulated systems hold what is
 // somebody's.
@@ -78,7 +60,7 @@ func harvest(v any, under string, into map[string]bool) {
 // folders (law 34).
 func TestNothingOfAPatientLeavesTheLedger(t *testing.T) {
 	dir := t.TempDir()
-	var logs locked
+	var logs clinictest.Log
 	log := slog.New(withIDs{slog.NewJSONHandler(&logs, &slog.HandlerOptions{Level: slog.LevelDebug})})
 	spans := tracetest.NewInMemoryExporter()
 	tracer, err := trace.New(t.Context(), trace.Options{Ratio: 1, Version: version, Salt: []byte("test"), Exporter: spans})

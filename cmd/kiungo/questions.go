@@ -25,12 +25,7 @@ func (a *app) questionsCmd() *cobra.Command {
 		Example: "  kiungo questions\n  kiungo questions 12\n" +
 			"  kiungo questions answer 12 2 --note \"asked her mother\"\n  kiungo questions taught",
 		Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			s, done, err := a.service(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer done()
+		RunE: a.served(func(cmd *cobra.Command, s control.Service, args []string) error {
 			if len(args) == 1 {
 				return a.showQuestion(cmd.Context(), s, args[0])
 			}
@@ -42,7 +37,7 @@ func (a *app) questionsCmd() *cobra.Command {
 				return a.printJSON(questionRows(list))
 			}
 			return a.printQuestions(list, limit)
-		},
+		}),
 	}
 	cmd.Flags().Int64Var(&after, "after", 0, "only those asked after this one (for paging)")
 	cmd.Flags().IntVar(&limit, "limit", 50, "how many at the most")
@@ -231,12 +226,7 @@ func (a *app) taughtCmd() *cobra.Command {
 		Use:   "taught",
 		Short: "List the rows that answers have added to tables, ready to be copied into them",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, done, err := a.service(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer done()
+		RunE: a.served(func(cmd *cobra.Command, s control.Service, _ []string) error {
 			list, err := s.Lessons(cmd.Context())
 			if err != nil {
 				return err
@@ -254,7 +244,7 @@ func (a *app) taughtCmd() *cobra.Command {
 				fmt.Fprintf(w, "%s\t%s\t%s,%s\t%s\t%s\n", l.Integration, l.Table, strings.Join(l.Codes, ","), l.Value, l.Who, l.At.Local().Format("2006-01-02 15:04"))
 			}
 			return w.Flush()
-		},
+		}),
 	}
 }
 
@@ -264,18 +254,13 @@ func (a *app) unteachCmd() *cobra.Command {
 		Short:   "Forget a row that an answer has added; from the next start on it is asked about again",
 		Example: "  kiungo questions unteach i05-commcare-openmrs-feed gender other",
 		Args:    cobra.RangeArgs(3, 4),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			s, done, err := a.service(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer done()
+		RunE: a.served(func(cmd *cobra.Command, s control.Service, args []string) error {
 			if err := s.Unteach(cmd.Context(), ledger.Lesson{Integration: args[0], Table: args[1], Codes: args[2:], Who: whoAmI()}); err != nil {
 				return err
 			}
 			fmt.Fprintln(a.out, "forgotten")
 			return nil
-		},
+		}),
 	}
 }
 
@@ -285,12 +270,7 @@ func (a *app) heldCmd() *cobra.Command {
 		Short: "Show what waits for a person, by cause and by whose job it is",
 		Long:  "Held lists the causes for which deliveries wait, the most frequent first. One answer, retry or skip serves all of a cause:\nkiungo questions answer ID ANSWER --all, kiungo retry --cause CAUSE, kiungo skip --cause CAUSE.",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, done, err := a.service(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer done()
+		RunE: a.served(func(cmd *cobra.Command, s control.Service, _ []string) error {
 			stops, err := s.Stops(cmd.Context())
 			if err != nil {
 				return err
@@ -314,7 +294,7 @@ func (a *app) heldCmd() *cobra.Command {
 					h.Oldest.Local().Format("2006-01-02 15:04"), h.Delivery, short(h.Reason, 160))
 			}
 			return nil
-		},
+		}),
 	}
 }
 
@@ -326,20 +306,15 @@ func (a *app) askCmd() *cobra.Command {
 		Long:    "A list (a report, the totals of a month) is asked for on its flow's schedule. Ask asks now: for who is on the list today, or for a period.",
 		Example: "  kiungo ask i04/participants-to-cases\n  kiungo ask i03/monthly-activity --period 202610",
 		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: a.served(func(cmd *cobra.Command, s control.Service, args []string) error {
 			r.Flow = args[0]
-			s, done, err := a.service(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer done()
 			n, err := s.Ask(cmd.Context(), r)
 			if err != nil {
 				return err
 			}
 			fmt.Fprintf(a.out, "asked for %s; the rows come in as messages\n", counted(n, "list"))
 			return nil
-		},
+		}),
 	}
 	cmd.Flags().StringVar(&r.System, "system", "", "only this system")
 	cmd.Flags().StringVar(&r.Period, "period", "", "this period, by its name: 202610, 2026W44, 2026Q3")

@@ -30,6 +30,7 @@ type clinic struct {
 	dir   string // of site.yaml, with the folder of the integrations
 	data  string
 	sims  map[string]simulate.Simulator
+	urls  map[string]string
 	flags []string
 }
 
@@ -44,6 +45,7 @@ func newClinic(t *testing.T) *clinic {
 	c.sims, err = clinictest.Simulators(reg, dictionary)
 	c.must(err)
 	urls := map[string]string{}
+	c.urls = urls
 	for name, sim := range c.sims {
 		server := httptest.NewServer(sim)
 		t.Cleanup(server.Close)
@@ -76,23 +78,29 @@ func (c *clinic) run(forms ...clinictest.Form) {
 	c.must(e.Start(c.Context()))
 	defer e.Stop()
 	for _, f := range forms {
-		sim := c.sims[clinictest.Source]
-		_, err := sim.(interface {
-			Submit(body []byte) (string, error)
-		}).Submit(f.Body())
-		c.must(err)
-		r := httptest.NewRequest(http.MethodPost, "/in/commcare", bytes.NewReader(f.Body()))
-		r.SetPathValue("system", clinictest.Source)
-		s := sim.Settings()
-		r.SetBasicAuth(s["inbound_username"], s["inbound_password"])
-		out := httptest.NewRecorder()
-		e.Intake.ServeHTTP(out, r)
-		if out.Code != http.StatusAccepted {
-			c.Fatalf("intake answered %d", out.Code)
-		}
+		c.push(e, f)
 		c.must(e.Settle(c.Context(), time.Minute))
 	}
 	c.must(e.Settle(c.Context(), time.Minute))
+}
+
+// push has a worker send a form, which CommCare forwards to a node.
+func (c *clinic) push(e *engine.Engine, f clinictest.Form) {
+	c.Helper()
+	sim := c.sims[clinictest.Source]
+	_, err := sim.(interface {
+		Submit(body []byte) (string, error)
+	}).Submit(f.Body())
+	c.must(err)
+	r := httptest.NewRequest(http.MethodPost, "/in/commcare", bytes.NewReader(f.Body()))
+	r.SetPathValue("system", clinictest.Source)
+	s := sim.Settings()
+	r.SetBasicAuth(s["inbound_username"], s["inbound_password"])
+	out := httptest.NewRecorder()
+	e.Intake.ServeHTTP(out, r)
+	if out.Code != http.StatusAccepted {
+		c.Fatalf("intake answered %d", out.Code)
+	}
 }
 
 func (c *clinic) command(want int, args ...string) string {

@@ -1,25 +1,19 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/kiungo-health/kiungo/internal/control"
 	"github.com/kiungo-health/kiungo/internal/engine"
-	"github.com/kiungo-health/kiungo/internal/seal"
 	"github.com/kiungo-health/kiungo/internal/upgrade"
 )
 
@@ -44,7 +38,11 @@ func (a *app) upgradeCmd() *cobra.Command {
 			"is sent but reads. It shows, by flow and kind of record, which calls and fields would be other ones, and\n" +
 			"which messages would be held; no values of patients. It ends with 1 if anything differs.\n\n" +
 			"Say what is old: the program before with --old, its integrations with --old-integrations, its site file\n" +
-			"with --old-site. On PostgreSQL make the copy first (createdb -T), and say --copy.",
+			"with --old-site.\n\n" +
+			"The copy is a backup: the running server makes it, or on PostgreSQL the old program. A large database is\n" +
+			"better copied by what copies it anyway (a snapshot, a restored base backup; pg_dump | psql; createdb -T\n" +
+			"only while nobody uses it). Name that copy with --database, and say --copy: this program brings its tables\n" +
+			"up to date, so it serves once.",
 		Example: "  kiungo upgrade --try --old /usr/local/bin/kiungo-1.3\n" +
 			"  kiungo upgrade --try --old-integrations /etc/kiungo/integrations --integrations ./integrations --last 5000\n" +
 			"  kiungo upgrade --try --old ./kiungo-1.3 --database postgres://kiungo@db/kiungo_try --copy",
@@ -79,7 +77,7 @@ func (a *app) upgradeCmd() *cobra.Command {
 	cmd.Flags().StringVar(&t.oldIntegrations, "old-integrations", "", "the integrations that run now; left out, those of --integrations")
 	cmd.Flags().StringVar(&t.oldSite, "old-site", "", "the site file that is in force now; left out, that of --site")
 	cmd.Flags().IntVar(&t.last, "last", 1000, "how many messages")
-	cmd.Flags().BoolVar(&t.copied, "copy", false, "the ledger that is named is a copy that nobody uses: do not copy it")
+	cmd.Flags().BoolVar(&t.copied, "copy", false, "the ledger that is named is a copy that nobody uses, and that may be changed: do not copy it")
 	return cmd
 }
 
@@ -96,24 +94,25 @@ func (a *app) tryUpgrade(ctx context.Context, t tried) (*upgrade.Report, error) 
 	}
 	salt := make([]byte, 16)
 	_, _ = rand.Read(salt)
-	base, err := a.copyLedger(ctx, work, t.copied)
+	l, err := a.copyLedger(ctx, work, t, or(t.old, self))
 	if err != nil {
 		return nil, err
 	}
 	side := func(name, program, site, integrations string) ([]upgrade.Line, error) {
-		data := base
-		if base != "" && !t.copied { // each its own: the new one may bring the schema up to date
-			data = filepath.Join(work, name)
-			if err := copyFolder(base, data); err != nil {
-				return nil, fmt.Errorf("copy the ledger: %w", err)
-			}
+		data, err := l.forOne(filepath.Join(work, name))
+		if err != nil {
+			return nil, err
 		}
 		args := []string{"plans", "--site", site, "--integrations", integrations, "--reads", filepath.Join(work, "reads"),
 			"--last", strconv.Itoa(t.last), "--salt", hex.EncodeToString(salt), "--data", data}
-		if url := a.databaseURL(); url != "" {
-			args = append(args, "--database", url)
+		out, err := runProgram(ctx, program, l.database, args...)
+		if err != nil {
+			if t.copied && strings.Contains(err.Error(), "run the newer program") {
+				err = fmt.Errorf("%w\nthe copy was tried on before, and serves once: make a new one", err)
+			}
+			return nil, fmt.Errorf("the %s version (%s) could not plan: %w", name, program, err)
 		}
-		return plansOf(ctx, name, program, args)
+		return upgrade.Read(out)
 	}
 	old, err := side("old", or(t.old, self), or(t.oldSite, a.siteFile), or(t.oldIntegrations, a.integrations))
 	if err != nil {
@@ -131,85 +130,6 @@ func or(v, otherwise string) string {
 		return v
 	}
 	return otherwise
-}
-
-// plansOf has a program print its plans.
-func plansOf(ctx context.Context, name, program string, args []string) ([]upgrade.Line, error) {
-	var out, said bytes.Buffer
-	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Stdout, cmd.Stderr = &out, &said
-	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("the %s version (%s) could not plan: %w\n%s", name, program, err, strings.TrimSpace(said.String()))
-	}
-	return upgrade.Read(&out)
-}
-
-// copyLedger gives a folder with a copy of the ledger: a backup of the running
-// server, or the files of one that is stopped.
-func (a *app) copyLedger(ctx context.Context, work string, copied bool) (string, error) {
-	if copied {
-		return a.dataDir, nil
-	}
-	if a.databaseURL() != "" {
-		return "", usagef("make a copy of the database first (createdb -T kiungo kiungo_try), name it with --database, and say --copy")
-	}
-	base := filepath.Join(work, "ledger")
-	if remote, ok := control.Dial(a.dataDir); ok {
-		made, err := remote.Backup(ctx, control.BackupRequest{To: filepath.Join(work, "backup"), Who: whoAmI()}, nil)
-		if err != nil {
-			return "", err
-		}
-		if err := copyFolder(made.Folder, base); err != nil {
-			return "", err
-		}
-	} else if err := copyFolder(a.dataDir, base); err != nil {
-		return "", fmt.Errorf("copy the ledger: %w", err)
-	}
-	// The keyring is not in a backup.
-	if b, err := os.ReadFile(seal.Path(a.dataDir)); err == nil {
-		if err := os.WriteFile(seal.Path(base), b, 0o600); err != nil {
-			return "", err
-		}
-	}
-	return base, nil
-}
-
-// copyFolder copies the files of a data folder, but for what belongs to a
-// process or to nobody's plans.
-func copyFolder(from, to string) error {
-	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
-		}
-		if d.IsDir() {
-			if rel == "archive" {
-				return fs.SkipDir
-			}
-			return os.MkdirAll(filepath.Join(to, rel), 0o700)
-		}
-		if !d.Type().IsRegular() || strings.HasSuffix(rel, "-shm") || strings.HasSuffix(rel, ".lock") || rel == "lock" {
-			return nil
-		}
-		return copyFile(path, filepath.Join(to, rel))
-	})
-}
-
-func copyFile(from, to string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
 }
 
 // plansCmd is what upgrade --try asks each version: of an old program too, so

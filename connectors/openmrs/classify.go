@@ -59,7 +59,7 @@ func (w why) refusal(r call.Request) call.Verdict {
 	if w.early {
 		return call.Verdict{Class: call.RetryLater, Reason: w.reason + ": sent again in a moment", Field: w.field, RetryAfter: 5 * time.Second}
 	}
-	return call.Verdict{Class: call.Refusal, Reason: w.reason, Field: w.field, Traces: w.traces(r)}
+	return call.Verdict{Class: call.Refusal, Reason: w.reason, Field: w.field, Traces: w.traces(r), Taken: w.taken}
 }
 
 // transport reads the absence of an answer.

@@ -79,6 +79,9 @@ func TestEverySampleErrorHasItsClass(t *testing.T) {
 		if v.Class != want[name].class || v.Reason != want[name].reason {
 			t.Errorf("%s: %q %q\nwant %q %q", name, v.Class, v.Reason, want[name].class, want[name].reason)
 		}
+		if taken := map[bool]string{true: "100DWN"}[name == "400-duplicate-identifier.json"]; v.Taken != taken {
+			t.Errorf("%s: it names %q as taken, want %q", name, v.Taken, taken)
+		}
 		for _, secret := range []string{"100DWN", "100DWX", "12-A", "23456789", "heavy", "03/06", "7a1a19c2"} {
 			if strings.Contains(v.Reason, secret) {
 				t.Errorf("%s: the reason holds %q", name, secret)

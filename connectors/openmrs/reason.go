@@ -51,7 +51,8 @@ type why struct {
 	duplicate     bool   // a unique key of the database
 	empty         bool   // an identifier pool ran dry
 	inUse         bool
-	early         bool // in the server's future: a moment later it will be taken
+	taken         string // the identifier that another patient has
+	early         bool   // in the server's future: a moment later it will be taken
 }
 
 // traces tells whether the refused call may have been stored: up to module 2.44
@@ -128,6 +129,7 @@ var (
 	onClass      = regexp.MustCompile(`\[?([A-Za-z][A-Za-z0-9]*) on class org\.openmrs\.([A-Za-z]+)`)
 	failedToVal  = regexp.MustCompile(`failed to validate with reason: ([A-Za-z][A-Za-z0-9\[\].]*)`)
 	parameter    = regexp.MustCompile(`Missing parameter: ([A-Za-z][A-Za-z0-9_.]{0,60})|Parameter ([A-Za-z][A-Za-z0-9_.]{0,60}) is required`)
+	takenID      = regexp.MustCompile(`Identifier (\S.{0,100}?) already in use by another patient`)
 	codeOfServer = regexp.MustCompile(`([A-Za-z]{1,60}:[0-9]{1,6})$`)
 )
 
@@ -158,6 +160,9 @@ func explain(a call.Answer) why {
 		if strings.Contains(e.text, k.says) {
 			w.reason, w.field = k.ours, k.field
 			w.inUse = strings.Contains(k.says, "already in use")
+			if m := takenID.FindStringSubmatch(e.text); m != nil {
+				w.taken = m[1]
+			}
 			return w
 		}
 	}

@@ -36,6 +36,11 @@ type Verdict struct {
 	// OpenMRS up to REST module 2.44 stores a duplicate identifier and answers
 	// with an error): its Check is read, and what is there is undone with the rest.
 	Traces bool
+	// Taken is the value for which a request was refused because another record
+	// has it already (an identifier in use), where the system names it. If the
+	// system gave it out itself for this delivery, another one is drawn. It may be a
+	// patient's: it is never logged, nor written down.
+	Taken string
 }
 
 // Error is a verdict other than Done, as an error.

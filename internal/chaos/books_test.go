@@ -56,6 +56,10 @@ func (w *world) tend(asks bool, retried map[int64]int) (open [][]any) {
 		if state != string(ledger.Held) && state != string(ledger.HalfUndone) {
 			continue
 		}
+		if code == "unknown" && w.board != nil {
+			w.say(id)
+			continue
+		}
 		if code != "poison" && !asks || retried[id] == mostRetries {
 			w.Fatalf("delivery %d is %s (%s): %s", id, state, code, w.reason(id))
 		}
@@ -151,6 +155,9 @@ func (w *world) accounts(list []ledger.Delivery) {
 		for _, f := range s.forms[:s.acked.Load()] {
 			docs[f.ID]--
 		}
+	}
+	for _, doc := range w.load.polled {
+		docs[doc]--
 	}
 	for doc, n := range docs {
 		switch {

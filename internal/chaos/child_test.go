@@ -25,7 +25,6 @@ import (
 	"github.com/kiungo-health/kiungo/internal/flow"
 	"github.com/kiungo-health/kiungo/internal/lane"
 	"github.com/kiungo-health/kiungo/internal/lane/river"
-	"github.com/kiungo-health/kiungo/internal/ledger"
 	"github.com/kiungo-health/kiungo/internal/ledger/store"
 	"github.com/kiungo-health/kiungo/internal/runner"
 )
@@ -49,6 +48,8 @@ type orders struct {
 	Strike int64
 	// Unshared commits do not wait for company, so that there are more of them.
 	Unshared bool
+	// Board: it polls the board, too.
+	Board bool
 	conditions
 }
 
@@ -102,6 +103,14 @@ func (n *node) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ins := []*flow.Integration{in}
+	if n.Board {
+		notices, problems := flow.Load(noticesFolder, registry, site)
+		if err := problems.Err(); err != nil {
+			return err
+		}
+		ins = append(ins, notices)
+	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	o := store.Options{MinFree: n.MinFree, Lease: n.Lease, Fault: n.fault, Log: func(text string) { log.Warn(text) }}
 	if n.Clock {
@@ -113,7 +122,7 @@ func (n *node) open(ctx context.Context) error {
 	if n.ledger, err = store.Open(ctx, n.Database, n.Data, o); err != nil {
 		return err
 	}
-	eo := engine.Options{Ledger: n.ledger, Registry: registry, Site: site, Integrations: []*flow.Integration{in}, Concurrency: n.Workers, NoPolls: true, Log: log,
+	eo := engine.Options{Ledger: n.ledger, Registry: registry, Site: site, Integrations: ins, Concurrency: n.Workers, NoPolls: !n.Board, Log: log,
 		Probe: 50 * time.Millisecond, Soon: 5 * time.Millisecond, Grace: 5 * time.Second,
 		Policy: runner.Policy{First: 20 * time.Millisecond, Most: 300 * time.Millisecond}}
 	if n.Database != "" {
@@ -141,8 +150,12 @@ func (n *node) fault(point string) error {
 func (n *node) serve(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle("/in/{system}", n.engine.Intake)
-	mux.HandleFunc("GET /deliveries", n.deliveries)
+	mux.HandleFunc("GET /deliveries", func(w http.ResponseWriter, r *http.Request) { clinictest.ServeDeliveries(w, r, n.ledger) })
 	mux.HandleFunc("POST /retry/{id}", n.retry)
+	mux.HandleFunc("POST /poll", tell(func(ctx context.Context) error { return n.engine.Poll(ctx, boardName, "notices") }))
+	mux.HandleFunc("POST /fetch", tell(n.fetch))
+	mux.HandleFunc("GET /questions", n.questions)
+	mux.HandleFunc("POST /answer/{id}/{answer}", n.answer)
 	mux.HandleFunc("GET /points", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, n.points.Load()) })
 	mux.HandleFunc("POST /disarm", func(http.ResponseWriter, *http.Request) { n.strike.Store(0) })
 	mux.HandleFunc("GET /today", func(w http.ResponseWriter, _ *http.Request) {
@@ -199,24 +212,6 @@ func limitFiles(size uint64) error {
 	return syscall.Setrlimit(syscall.RLIMIT_FSIZE, &l)
 }
 
-func (n *node) deliveries(w http.ResponseWriter, r *http.Request) {
-	var all []ledger.Delivery
-	f := ledger.Filter{Limit: 1000}
-	for {
-		list, err := n.ledger.Deliveries(r.Context(), f)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		all = append(all, list...)
-		if len(list) < f.Limit {
-			_ = json.NewEncoder(w).Encode(all)
-			return
-		}
-		f.After = list[len(list)-1].ID
-	}
-}
-
 func (n *node) retry(w http.ResponseWriter, r *http.Request) {
 	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
 	var due int64
@@ -229,4 +224,43 @@ func (n *node) retry(w http.ResponseWriter, r *http.Request) {
 	}
 	n.engine.Ring(due)
 	fmt.Fprintln(w, "rung")
+}
+
+// tell makes a handler of what a node is told to do.
+func tell(f func(context.Context) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := f(r.Context()); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	}
+}
+
+// fetch asks for the board's list, as an operator does, and reads it.
+func (n *node) fetch(ctx context.Context) error {
+	if _, err := n.engine.Ask(ctx, "roster-to-phones", boardName, ""); err != nil {
+		return err
+	}
+	return n.engine.Fetch(ctx, "roster-to-phones", boardName)
+}
+
+func (n *node) questions(w http.ResponseWriter, r *http.Request) {
+	list, err := n.ledger.Questions(r.Context(), "open", 0, 1000)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(list)
+}
+
+func (n *node) answer(w http.ResponseWriter, r *http.Request) {
+	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
+	var due int64
+	if err == nil {
+		due, err = n.ledger.Answer(r.Context(), id, r.PathValue("answer"), "chaos")
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	n.engine.Ring(due)
 }

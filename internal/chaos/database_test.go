@@ -27,16 +27,18 @@ func database(r *round) {
 	w := r.world(c.URL(schema()), 2)
 	w.slow()
 	for _, m := range w.members {
+		m.Delay = time.Duration(size(40, 15)) * time.Millisecond // so that it is away in the middle of commits
 		m.start()
 	}
 	w.traffic()
 	w.while(func() {
 		w.pause(200*time.Millisecond, 800*time.Millisecond)
+		w.whileSending()
 		w.tally.faults++
 		switch w.rng.IntN(3) {
 		case 0:
 			c.Crash()
-			w.pause(50*time.Millisecond, 2*lease)
+			w.pause(50*time.Millisecond, time.Duration(size(1, 2))*lease)
 			w.must(c.Restart())
 		case 1:
 			w.hangUp(nil)
@@ -78,7 +80,7 @@ func (w *world) hog() {
 			}
 			all = append(all, conn)
 		}
-		w.pause(100*time.Millisecond, 2*lease)
+		w.pause(100*time.Millisecond, time.Duration(size(1, 2))*lease)
 		for _, conn := range all {
 			conn.Close(context.Background())
 		}

@@ -31,14 +31,18 @@ func paused(r *round) {
 	}
 	w.trafficOf(false)
 	w.while(func() {
-		w.pause(300*time.Millisecond, time.Second)
+		w.pause(300*time.Millisecond, time.Duration(size(600, 1000))*time.Millisecond)
 		m := w.members[w.rng.IntN(2)]
 		node := w.nodeNumber(m)
 		m.signal(syscall.SIGSTOP)
 		w.orphaned(node)
 		w.tally.faults++
 		w.mayBeLate += m.Workers
-		w.pause(lease, 3*lease)
+		if whole() {
+			w.pause(lease, 3*lease)
+		} else {
+			w.pause(lease*5/4, 2*lease)
+		}
 		m.signal(syscall.SIGCONT)
 	})
 	w.settle(false)
@@ -61,7 +65,7 @@ func cutOff(r *round) {
 	}
 	w.traffic()
 	w.while(func() {
-		w.pause(300*time.Millisecond, time.Second)
+		w.pause(300*time.Millisecond, time.Duration(size(600, 1000))*time.Millisecond)
 		node := w.nodeNumber(m)
 		w.tally.faults++
 		w.mayBeLate += m.Workers
@@ -78,7 +82,11 @@ func cutOff(r *round) {
 			c.clamp()
 		}
 		w.orphaned(node)
-		w.pause(cutLease/3, 5*cutLease)
+		if whole() {
+			w.pause(cutLease/3, 5*cutLease)
+		} else {
+			w.pause(cutLease*3/2, 2*cutLease)
+		}
 		mended := time.Now()
 		c.mend()
 		w.calmly()

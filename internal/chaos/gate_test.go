@@ -161,6 +161,13 @@ func (g *gate) arrivals() []*arrival {
 	return slices.Clone(g.log)
 }
 
+// underWay tells whether a changing request to a system is.
+func (g *gate) underWay(system string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.ContainsFunc(g.log, func(a *arrival) bool { return a.system == system && a.to.IsZero() })
+}
+
 func (g *gate) count() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -23,12 +23,48 @@ func killed(r *round) {
 	w.traffic()
 	w.while(func() {
 		w.pause(20*time.Millisecond, 400*time.Millisecond)
+		if w.tally.faults == 0 || w.rng.IntN(3) == 0 {
+			w.atAcknowledgement()
+		}
 		m.kill()
 		w.tally.faults++
 		w.mayBeLate += m.Workers // what had left it
 		m.start()
 	})
 	w.settle(false)
+}
+
+// slowCommit is how much longer a commit may take, so that something happens
+// while it is under way.
+const slowCommit = 80 * time.Millisecond
+
+// atAcknowledgement has commits take long, waits a while, and kills the node
+// that acknowledges a message at the moment it does: what is acknowledged is
+// committed by then. It gives the node, nil if nothing came.
+func (w *world) atAcknowledgement() *member {
+	w.Helper()
+	for _, m := range w.members {
+		if m.up() {
+			m.set(conditions{Delay: slowCommit})
+			m.conditions = conditions{} // when it starts again
+		}
+	}
+	dead := make(chan *member, 1)
+	f := func(m *member) {
+		_ = m.cmd.Process.Kill()
+		dead <- m
+	}
+	w.load.ackedBy.Store(&f)
+	select {
+	case m := <-dead:
+		return m
+	case <-w.load.ended:
+	case <-time.After(2 * time.Second):
+	}
+	if w.load.ackedBy.CompareAndSwap(&f, nil) {
+		return nil
+	}
+	return <-dead
 }
 
 // nodesKilled kills, stops and starts two nodes in any order; what one had in
@@ -43,8 +79,18 @@ func nodesKilled(r *round) {
 	w.while(func() {
 		w.pause(50*time.Millisecond, 700*time.Millisecond)
 		m := w.members[w.rng.IntN(2)]
-		switch k := w.rng.IntN(4); {
-		case k == 0 && w.tally.faults > 0: // as in a rolling restart
+		switch k := w.rng.IntN(5); {
+		case w.tally.faults == 0 || k == 4:
+			if dead := w.atAcknowledgement(); dead != nil {
+				m = dead
+			}
+			w.strike(m)
+			for _, m := range w.members {
+				if m.up() {
+					m.set(m.conditions)
+				}
+			}
+		case k == 0: // as in a rolling restart
 			m.stop()
 		case k == 1: // both
 			w.strike(w.members[0])
@@ -121,10 +167,14 @@ func allPoints(r *round, database func() string) {
 	if all < 40 {
 		r.Fatalf("only %d points: the workload is too small", all)
 	}
+	short := 3
+	if r.worlds[0].url != "" {
+		short = 2
+	}
 	order := r.worlds[0].rng.Perm(all)
 	played := 0
 	for i, p := range order {
-		if !whole() && i == 3 || whole() && time.Now().After(r.until) {
+		if !whole() && i == short || whole() && time.Now().After(r.until) {
 			break
 		}
 		r.point(database(), int64(p)+1)

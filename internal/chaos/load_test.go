@@ -19,12 +19,18 @@ import (
 // load is what comes in: people, each with forms in an order of her own.
 type load struct {
 	people []*subject
+	polled []string     // documents that are polled instead
 	sent   atomic.Int64 // acknowledged
 	tried  atomic.Int64
-	pause  time.Duration // of a sender, between two forms
-	ended  chan struct{}
-	stop   chan struct{}
-	failed atomic.Pointer[error]
+	// underWay is how many are sent and not answered yet.
+	underWay atomic.Int64
+	// ackedBy, if it is set, is told once of the node that acknowledged something,
+	// before anything else happens.
+	ackedBy atomic.Pointer[func(*member)]
+	pause   time.Duration // of a sender, between two forms
+	ended   chan struct{}
+	stop    chan struct{}
+	failed  atomic.Pointer[error]
 }
 
 // subject is a person, and what became of her.
@@ -137,10 +143,15 @@ func (w *world) send(client *http.Client, n int, f clinictest.Form) error {
 			continue
 		}
 		w.load.tried.Add(1)
+		w.load.underWay.Add(1)
 		status, err := forward(client, sim, m.at(), f)
+		w.load.underWay.Add(-1)
 		switch {
 		case err != nil: // it may have been taken or not: it comes again
 		case status == http.StatusAccepted:
+			if told := w.load.ackedBy.Swap(nil); told != nil {
+				(*told)(m)
+			}
 			return nil
 		case status != http.StatusServiceUnavailable:
 			return fmt.Errorf("intake answered %d", status)
@@ -187,5 +198,16 @@ func (w *world) wait() {
 	<-w.load.ended
 	if err := w.load.failed.Load(); err != nil {
 		w.Fatal(*err)
+	}
+}
+
+// whileSending waits, for a while, until several forms are sent and not answered.
+func (w *world) whileSending() {
+	for range 300 {
+		if w.load.underWay.Load() > 2 {
+			time.Sleep(slowCommit / 10) // those that are to be committed are in commits
+			return
+		}
+		time.Sleep(time.Millisecond)
 	}
 }

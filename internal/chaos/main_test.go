@@ -19,7 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kiungo-health/kiungo/connectors"
 	"github.com/kiungo-health/kiungo/internal/postgrestest"
 )
 
@@ -29,8 +28,6 @@ var (
 	flagOnly  = flag.String("chaos.only", "", "run trials whose name matches this expression")
 	flagTable = flag.String("chaos.table", "", "file whose table between the markers is written after a whole run")
 )
-
-var registry = connectors.All()
 
 func TestMain(m *testing.M) {
 	if text := os.Getenv(ordersEnv); text != "" {

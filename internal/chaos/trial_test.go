@@ -30,6 +30,7 @@ var trials = []trial{
 	{"cut", "PostgreSQL, a node cut off from the database", 3, cutOff},
 	{"usual", "PostgreSQL, the usual lease, a node killed (kill -9) with work in hand", 0, usualLease},
 	{"database", "PostgreSQL itself killed and started again, its connections taken away", 4, database},
+	{"polls", "feeds and lists that are polled, calls that cannot be looked up: killed at any commit and while they are under way", 4, polls},
 	{"stop", "told to stop (SIGTERM) in the middle, and started again", 2, stopped},
 }
 
@@ -63,7 +64,7 @@ func size(short, long int) int {
 func (w *world) traffic() { w.trafficOf(true) }
 
 func (w *world) trafficOf(edits bool) {
-	l := drawLoad(w.rng, size(14, 70), size(4, 6), edits)
+	l := drawLoad(w.rng, size(12, 70), size(4, 6), edits)
 	l.pause = time.Duration(size(100, 50)) * time.Millisecond
 	w.begin(l)
 }
@@ -91,6 +92,9 @@ func (w *world) slow() {
 func (w *world) calmly() {
 	for _, s := range w.sims {
 		s.Traffic().Calm()
+	}
+	if w.board != nil {
+		w.board.traffic.Calm()
 	}
 	w.gate.lie()
 }

@@ -65,6 +65,7 @@ type Engine struct {
 	lists      []*intake.List
 	calendar   *calendar.Calendar
 	backups    backups
+	put        put
 	background sync.WaitGroup
 	cancel     context.CancelFunc
 	ctx        context.Context

@@ -72,27 +72,9 @@ type world struct {
 	in       *flow.Integration
 	ledger   *store.Store
 	engine   *engine.Engine
-	log      logs
+	log      clinictest.Log
 	witness  *witness
 	restarts int
-}
-
-// logs is a log that many write to.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logs) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }
 
 // bubble runs f in a bubble of its own time, where waiting costs nothing, with

@@ -70,7 +70,7 @@ func child(dir string) error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/in/{system}", e.Intake)
-	mux.HandleFunc("GET /deliveries", func(w http.ResponseWriter, r *http.Request) { deliveriesOf(w, r, l) })
+	mux.HandleFunc("GET /deliveries", func(w http.ResponseWriter, r *http.Request) { clinictest.ServeDeliveries(w, r, l) })
 	mux.HandleFunc("POST /retry/{id}", func(w http.ResponseWriter, r *http.Request) {
 		id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
 		var lane int64
@@ -96,24 +96,6 @@ func child(dir string) error {
 		return err
 	}
 	return (&http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}).Serve(listener)
-}
-
-func deliveriesOf(w http.ResponseWriter, r *http.Request, l ledger.Ledger) {
-	var all []ledger.Delivery
-	f := ledger.Filter{Limit: 1000}
-	for {
-		list, err := l.Deliveries(r.Context(), f)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		all = append(all, list...)
-		if len(list) < f.Limit {
-			_ = json.NewEncoder(w).Encode(all)
-			return
-		}
-		f.After = list[len(list)-1].ID
-	}
 }
 
 // victim is the child as the parent sees it.

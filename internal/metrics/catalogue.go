@@ -41,6 +41,8 @@ var (
 	walBytes        = metric{"kiungo_ledger_wal_bytes", "gauge", nil, "Size of the write-ahead log (SQLite)", nil}
 	diskFree        = metric{"kiungo_disk_free_bytes", "gauge", nil, "Free space on the ledger's disk (SQLite)", nil}
 	diskFloor       = metric{"kiungo_disk_floor_bytes", "gauge", nil, "Below this no message is taken (SQLite)", nil}
+	putAway         = metric{"kiungo_archive_messages_total", "counter", []string{"outcome"}, "Messages of which this node put away what the site no longer keeps (site.yaml keep:): wiped (their contents), archived (all that belongs to them)", nil}
+	putFreed        = metric{"kiungo_archive_freed_bytes_total", "counter", nil, "Bytes that were given back to the disk by it", nil}
 	ready           = metric{"kiungo_ready", "gauge", nil, "1: this node takes messages and works on them (as /readyz)", nil}
 	build           = metric{"kiungo_build_info", "gauge", []string{"version", "commit", "goversion"}, "Always 1", nil}
 )
@@ -51,6 +53,9 @@ var (
 	openOldest    = metric{"kiungo_deliveries_open_oldest_seconds", "gauge", []string{"flow", "state"}, "Age of the oldest of them", nil}
 	flowSystem    = metric{"kiungo_flow_system", "gauge", []string{"flow", "system"}, "Always 1: the flow may write to the system; to be joined with others by flow", nil}
 	backupAge     = metric{"kiungo_backup_age_seconds", "gauge", nil, "Age of the newest good backup, on the node that makes them (site.yaml backup:); of none ever, since the node looked first", nil}
+	putAge        = metric{"kiungo_archive_age_seconds", "gauge", nil, "Time since all was put away that the site no longer keeps (site.yaml keep:), on the node that does it; since it became that node, if it could not yet", nil}
+	systemStopped = metric{"kiungo_system_stopped", "gauge", []string{"system"}, "1: nothing is sent to the system, because it was restored from a backup, until somebody says: kiungo replay --missing", nil}
+	stoppedAge    = metric{"kiungo_system_stopped_seconds", "gauge", []string{"system"}, "How long that has been so, 0 if it is not", nil}
 	systemWaiting = metric{"kiungo_system_deliveries_waiting", "gauge", []string{"system"}, "Deliveries that wait for a system that is down; those behind them in their lanes are not counted", nil}
 	systemOldest  = metric{"kiungo_system_oldest_waiting_seconds", "gauge", []string{"system"}, "Age of the oldest delivery that waits for a system that is down, 0 if none does", nil}
 	waiting       = metric{"kiungo_deliveries_waiting", "gauge", []string{"on"}, "Deliveries that were begun and wait: on a circuit, claim, question, merge, or a time (to be tried again)", nil}
@@ -69,8 +74,8 @@ var (
 // ofNode and ofLedger list them in the order of the manual.
 var (
 	ofNode = []metric{messages, intakeRequests, intakeSeconds, deliveriesEnded, deliverySeconds, running, callsTotal, callSeconds, callsNow, callsMost, callsWait,
-		circuitOpen, commitSeconds, commitUnits, walBytes, diskFree, diskFloor, ready, build}
-	ofLedger = []metric{lanesDue, lanesOldest, open, openOldest, flowSystem, systemWaiting, systemOldest, waiting, held, questions, streamAge, streamEvery, nodeAge, nodeLease, backupAge, ledgerUp, lookSeconds}
+		circuitOpen, commitSeconds, commitUnits, walBytes, diskFree, diskFloor, putAway, putFreed, ready, build}
+	ofLedger = []metric{lanesDue, lanesOldest, open, openOldest, flowSystem, systemStopped, stoppedAge, systemWaiting, systemOldest, waiting, held, questions, streamAge, streamEvery, nodeAge, nodeLease, backupAge, putAge, ledgerUp, lookSeconds}
 )
 
 // Table gives the figures as the tables of docs/operating.md.

@@ -38,6 +38,10 @@ func (d described) gauge(ch chan<- prometheus.Metric, m metric, v float64, label
 	ch <- prometheus.MustNewConstMetric(d[m.name], prometheus.GaugeValue, v, labels...)
 }
 
+func (d described) counter(ch chan<- prometheus.Metric, m metric, v float64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(d[m.name], prometheus.CounterValue, v, labels...)
+}
+
 func bit(b bool) float64 {
 	if b {
 		return 1
@@ -62,19 +66,21 @@ func (p *ports) Collect(ch chan<- prometheus.Metric) {
 		p.gauge(ch, circuitOpen, bit(open), name)
 		p.gauge(ch, callsNow, float64(port.InFlight()), name)
 		p.gauge(ch, callsMost, float64(port.MostInFlight()), name)
-		ch <- prometheus.MustNewConstMetric(p.described[callsWait.name], prometheus.CounterValue, port.Waited().Seconds(), name)
+		p.counter(ch, callsWait, port.Waited().Seconds(), name)
 	}
 }
 
-// node tells of the ledger's disk, and whether the node is ready.
+// node tells of the ledger's disk, what was put away, and whether the node is
+// ready.
 type node struct {
 	described
 	ledger Ledger
 	ready  func(context.Context) error
+	kept   func() ledger.Kept
 }
 
-func newNode(l Ledger, isReady func(context.Context) error) *node {
-	return &node{describe(walBytes, diskFree, diskFloor, ready), l, isReady}
+func newNode(l Ledger, e *engine.Engine, isReady func(context.Context) error) *node {
+	return &node{describe(walBytes, diskFree, diskFloor, putAway, putFreed, ready), l, isReady, e.Kept}
 }
 
 // Collect is prometheus.Collector's.
@@ -84,6 +90,10 @@ func (n *node) Collect(ch chan<- prometheus.Metric) {
 		n.gauge(ch, diskFree, float64(free))
 		n.gauge(ch, diskFloor, float64(n.ledger.Floor()))
 	}
+	kept := n.kept()
+	n.counter(ch, putAway, float64(kept.Wiped), "wiped")
+	n.counter(ch, putAway, float64(kept.Archived), "archived")
+	n.counter(ch, putFreed, float64(kept.Freed))
 	if n.ready != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), lookWithin)
 		defer cancel()
@@ -108,13 +118,26 @@ type look struct {
 	streams []stream
 	systems map[string]*system.Port
 	flows   [][2]string // which writes to which system
-	backup  func() (time.Duration, bool)
+	stopped func(context.Context) ([]ledger.Stopped, error)
+	ages    []aged
 	began   time.Time
 
 	mu    sync.Mutex
-	last  *ledger.Stats
+	last  *seen
 	took  time.Duration
 	until time.Time
+}
+
+// seen is what the ledger said.
+type seen struct {
+	*ledger.Stats
+	stopped map[string]time.Time // systems that are stopped, since when
+}
+
+// aged is done by one node, which tells how long ago it was.
+type aged struct {
+	metric
+	age func() (time.Duration, bool)
 }
 
 type stream struct {
@@ -124,7 +147,8 @@ type stream struct {
 
 func newLook(l Ledger, e *engine.Engine) *look {
 	systems := e.Systems
-	c := &look{flows: flowSystems(e), backup: e.BackupAge, described: describe(ofLedger...), ledger: l, systems: systems, began: time.Now()}
+	c := &look{flows: flowSystems(e), stopped: e.Stopped, ages: []aged{{backupAge, e.BackupAge}, {putAge, e.KeptAge}},
+		described: describe(ofLedger...), ledger: l, systems: systems, began: time.Now()}
 	for name, port := range systems {
 		if p, ok := port.System.(connector.Poller); ok {
 			for _, s := range p.Streams() {
@@ -156,7 +180,7 @@ func flowSystems(e *engine.Engine) (out [][2]string) {
 
 // stats gives what the ledger said last, if that is fresh enough; nil if it
 // does not answer.
-func (c *look) stats() (*ledger.Stats, time.Duration) {
+func (c *look) stats() (*seen, time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if time.Now().Before(c.until) {
@@ -165,7 +189,7 @@ func (c *look) stats() (*ledger.Stats, time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), lookWithin)
 	defer cancel()
 	began := time.Now()
-	s, err := c.ledger.Stats(ctx)
+	s, err := c.ask(ctx)
 	c.took = time.Since(began)
 	c.until = time.Now().Add(max(lookAgain, lookShare*c.took))
 	if c.last = s; err != nil {
@@ -173,6 +197,22 @@ func (c *look) stats() (*ledger.Stats, time.Duration) {
 		c.until = time.Now().Add(lookAgain)
 	}
 	return c.last, c.took
+}
+
+func (c *look) ask(ctx context.Context) (*seen, error) {
+	s, err := c.ledger.Stats(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list, err := c.stopped(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &seen{s, map[string]time.Time{}}
+	for _, x := range list {
+		out.stopped[x.System] = x.Since
+	}
+	return out, nil
 }
 
 // Collect is prometheus.Collector's.
@@ -183,9 +223,9 @@ func (c *look) Collect(ch chan<- prometheus.Metric) {
 	for _, x := range c.flows {
 		c.gauge(ch, flowSystem, 1, x[0], x[1])
 	}
-	if c.backup != nil {
-		if old, ok := c.backup(); ok {
-			c.gauge(ch, backupAge, old.Seconds())
+	for _, x := range c.ages {
+		if old, ok := x.age(); ok {
+			c.gauge(ch, x.metric, old.Seconds())
 		}
 	}
 	for _, x := range c.streams {
@@ -205,6 +245,9 @@ func (c *look) Collect(ch chan<- prometheus.Metric) {
 		down[q.System] = q
 	}
 	for name := range c.systems {
+		since, stopped := s.stopped[name]
+		c.gauge(ch, systemStopped, bit(stopped), name)
+		c.gauge(ch, stoppedAge, age(since), name)
 		c.gauge(ch, systemWaiting, float64(down[name].N), name)
 		c.gauge(ch, systemOldest, age(down[name].Oldest), name)
 	}

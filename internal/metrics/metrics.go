@@ -88,7 +88,7 @@ func (m *Metrics) Watch() engine.Watch {
 // started yet.
 func (m *Metrics) Attach(e *engine.Engine, l Ledger, isReady func(context.Context) error) {
 	m.systems = e.Systems
-	m.registry.MustRegister(newPorts(e.Systems), newLook(l, e), newNode(l, isReady))
+	m.registry.MustRegister(newPorts(e.Systems), newLook(l, e), newNode(l, e, isReady))
 	for name := range e.Systems {
 		// Counters begin at 0, so that a first failure is a rise.
 		m.calls.WithLabelValues(name, "done", "read")

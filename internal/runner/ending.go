@@ -268,6 +268,7 @@ func (x *execution) reserved(generation int) []ledger.Made {
 				}
 			}
 		}
+		keep = x.unspent(keep)
 		if old := x.madeBefore(r.Name); old != nil {
 			if len(keep) > 0 {
 				again := *old

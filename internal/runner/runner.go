@@ -84,6 +84,7 @@ type execution struct {
 	readBack map[string]call.Observed
 	readings map[string]call.Answer // of this ending; nil before
 	unsure   map[int]*call.Error    // calls that this run sent and got no clear answer to
+	spent    map[string]bool        // numbers drawn that another record has
 }
 
 // maxReplans bounds how often one run plans again because the target moved.

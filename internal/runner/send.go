@@ -72,6 +72,9 @@ func (x *execution) send(ctx context.Context, i int) error {
 // refused writes down that the target refused a call, at once or later.
 func (x *execution) refused(ctx context.Context, i int, refused *call.Error) error {
 	c := &x.plan.Calls[i]
+	if err := x.drawAgain(i, refused); err != nil {
+		return err
+	}
 	if refused.Traces && x.onRefused(c) == "undo" {
 		return x.traces(ctx, i, refused)
 	}

@@ -64,6 +64,8 @@ type Dispatcher struct {
 	client *river.Client[pgx.Tx]
 	gate   *gate.Gate // as many as there are workers
 
+	repeats repeats
+
 	mu      sync.Mutex
 	pending map[int64]bool // to be rung
 	some    chan struct{}  // something is pending; of capacity 1
@@ -89,7 +91,7 @@ func New(ctx context.Context, l lane.Ledger, run lane.Run, o Options) (*Dispatch
 	if err != nil {
 		return nil, fmt.Errorf("connect to the database: %w", err)
 	}
-	d := &Dispatcher{ledger: l, run: run, opts: o, pool: pool, gate: gate.New(o.Workers), pending: map[int64]bool{}, some: make(chan struct{}, 1)}
+	d := &Dispatcher{ledger: l, run: run, opts: o, pool: pool, gate: gate.New(o.Workers), pending: map[int64]bool{}, some: make(chan struct{}, 1), repeats: repeats{to: o.Log}}
 	if err := d.open(ctx, params["search_path"]); err != nil {
 		pool.Close()
 		return nil, err
@@ -99,7 +101,7 @@ func New(ctx context.Context, l lane.Ledger, run lane.Run, o Options) (*Dispatch
 
 func (d *Dispatcher) open(ctx context.Context, schema string) error {
 	driver := riverpgxv5.New(d.pool)
-	quiet := slog.New(&handler{d.opts.Log})
+	quiet := slog.New(&handler{&d.repeats})
 	if err := d.migrate(ctx, driver, schema, quiet); err != nil {
 		return fmt.Errorf("make River's tables: %w", err)
 	}
@@ -156,6 +158,7 @@ func (d *Dispatcher) migrate(ctx context.Context, driver *riverpgxv5.Driver, sch
 // for what is running for the length of Options.Grace, and ends.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	defer d.pool.Close()
+	defer d.repeats.end()
 	// River is stopped by Stop, not by this context: it would end what is running.
 	if err := d.client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start River: %w", err)
@@ -343,22 +346,21 @@ func (d *Dispatcher) ringDue(ctx context.Context, queue string, due []int64, mos
 	return d.insert(ctx, queue, lanes)
 }
 
+// log says something; what is said again in the same words is counted.
 func (d *Dispatcher) log(format string, args ...any) {
-	if d.opts.Log != nil {
-		d.opts.Log(fmt.Sprintf(format, args...))
-	}
+	d.repeats.say(format, fmt.Sprintf(format, args...))
 }
 
 // handler gives River's warnings to Options.Log, without their attributes: what
 // River logs of a job is not ours to check.
-type handler struct{ to func(string) }
+type handler struct{ to *repeats }
 
 func (h *handler) Enabled(_ context.Context, l slog.Level) bool {
-	return h.to != nil && l >= slog.LevelWarn
+	return h.to.to != nil && l >= slog.LevelWarn
 }
 
 func (h *handler) Handle(_ context.Context, r slog.Record) error {
-	h.to("River: " + r.Message)
+	h.to.say(r.Message, "River: "+r.Message)
 	return nil
 }
 

@@ -61,6 +61,23 @@ func testClaims(t *testing.T, open Open) {
 		b.end(b.mustStart(w3.LaneID, "f3"), ledger.End{State: ledger.Held})
 		b.isDue(w4.LaneID, true)
 	})
+	t.Run("WhoCanHaveAllPassesWhoCannot", func(t *testing.T) {
+		b := newBench(t, open)
+		w1, w2 := two(b)
+		b.plan(w1, rec)
+		b.plan(w2, other)
+		w3 := b.mustStart(b.accept(msg("f3", "v1", "person:3"))[0].Lanes[0], "f3")
+		w4 := b.mustStart(b.accept(msg("f4", "v1", "person:4"))[0].Lanes[0], "f4")
+		b.is(journal(b, w3, rec, other), ledger.ErrClaimed)
+		b.is(journal(b, w4, rec), ledger.ErrClaimed)
+		b.done(w1)
+		b.isDue(w3.LaneID, false) // the other record is still taken
+		b.isDue(w4.LaneID, true)
+		b.done(w2)
+		b.isDue(w3.LaneID, false) // and now the first one is
+		b.done(b.mustStart(w4.LaneID, "f4"))
+		b.isDue(w3.LaneID, true)
+	})
 	t.Run("WhoHasItPassesWhoWaitsForIt", func(t *testing.T) {
 		// The second was begun first; then the two turn out to be one person's,
 		// and the first, which waits for it, stands ahead of it, with another

@@ -24,10 +24,10 @@ func RunModel(t *testing.T, open Open) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		m := &model{T: rt, open: func(c Config) ledger.Ledger { return open(t, dir, c) }, now: time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC),
+		m := &model{T: rt, open: func(c Config) ledger.Ledger { return open(attempt{t, rt}, dir, c) }, now: time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC),
 			running: map[int64]*ledger.Work{}, lanes: map[int64][]string{}, claims: map[string]int64{}, pending: map[int64][]ledger.Link{}, planned: map[int64]bool{}}
 		m.reopen()
-		defer func() { m.l.Close() }()
+		rt.Cleanup(func() { m.l.Close() })
 		for range rapid.IntRange(5, 40).Draw(rt, "steps") {
 			m.step()
 			m.check()
@@ -35,6 +35,16 @@ func RunModel(t *testing.T, open Open) {
 		m.drain()
 	})
 }
+
+// attempt is one of the test's many runs: what is put off to the end of the
+// test is put off to the end of the run.
+type attempt struct {
+	*testing.T
+	run *rapid.T
+}
+
+func (a attempt) Cleanup(f func()) { a.run.Cleanup(f) }
+func (a attempt) Failed() bool     { return a.run.Failed() }
 
 type model struct {
 	*rapid.T

@@ -25,14 +25,7 @@ func TestAPromotedStandbyIsNoticedByARunningNode(t *testing.T) {
 	if err := s.Beat(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	got, err := s.Accept(t.Context(), numbered1(1), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := s.Start(t.Context(), got[0].Lanes[0], s.Now())
-	if err != nil || w == nil {
-		t.Fatal(w, err)
-	}
+	w := begun(t, s, numbered1(1))
 	data, err := postgrestest.Column(t.Context(), database, "SHOW data_directory")
 	if err != nil {
 		t.Fatal(err)

@@ -24,14 +24,7 @@ func TestOnlyIntakeStopsAtTheDiskFloor(t *testing.T) {
 	dir := t.TempDir()
 	s := openAt(t, dir, Options{Free: func(string) (int64, error) { return free.Load(), nil }})
 	ctx := t.Context()
-	got, err := s.Accept(ctx, arrival1("f1"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := s.Start(ctx, got[0].Lanes[0], s.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := begun(t, s, arrival1("f1"))
 	free.Store(100 << 20)
 	s.mu.Lock()
 	s.files.looked = time.Time{} // it looks once a second
@@ -68,14 +61,7 @@ func TestOnlyIntakeStopsAtTheDiskFloor(t *testing.T) {
 func TestAFullFileReopensAndGoesOn(t *testing.T) {
 	s := openAt(t, t.TempDir(), Options{MinFree: -1})
 	ctx := t.Context()
-	got, err := s.Accept(ctx, arrival1("f0"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := s.Start(ctx, got[0].Lanes[0], s.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := begun(t, s, arrival1("f0"))
 	// The file may not grow any more, until it is opened again.
 	if _, err := do(ctx, s, lanes, func(t *tx) (struct{}, error) {
 		_, err := t.conn.exec("PRAGMA max_page_count = 1")
@@ -86,8 +72,8 @@ func TestAFullFileReopensAndGoesOn(t *testing.T) {
 	if err := s.Journal(ctx, w, ledger.Plan{Body: noise("p", 100<<10)}); !errors.Is(err, ledger.ErrUncertain) {
 		t.Fatalf("journal: %v", err)
 	}
-	again, err := s.Start(ctx, got[0].Lanes[0], s.Now())
-	for ; err == nil && again == nil; again, err = s.Start(ctx, got[0].Lanes[0], s.Now()) {
+	again, err := s.Start(ctx, w.Delivery.Lane, s.Now())
+	for ; err == nil && again == nil; again, err = s.Start(ctx, w.Delivery.Lane, s.Now()) {
 	}
 	if err != nil || again.Delivery.ID != w.Delivery.ID || again.Plan != nil || again.Epoch <= w.Epoch {
 		t.Fatalf("%+v, %v", again, err)
@@ -110,14 +96,7 @@ func TestPostgresDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.close()
-	got, err := s.Accept(ctx, arrival1("f0"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := s.Start(ctx, got[0].Lanes[0], s.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := begun(t, s, arrival1("f0"))
 	if err := c.script(`CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$;
 CREATE TRIGGER full_message BEFORE INSERT ON message FOR EACH ROW EXECUTE FUNCTION no_room();
 CREATE TRIGGER full_plan BEFORE INSERT ON plan FOR EACH ROW EXECUTE FUNCTION no_room();`); err != nil {
@@ -143,7 +122,7 @@ CREATE TRIGGER full_plan BEFORE INSERT ON plan FOR EACH ROW EXECUTE FUNCTION no_
 	if got, err := s.Accept(ctx, arrival1("f1"), adv); err != nil || got[0].Duplicate {
 		t.Errorf("%+v, %v", got, err)
 	}
-	again, err := s.Start(ctx, got[0].Lanes[0], s.Now())
+	again, err := s.Start(ctx, w.Delivery.Lane, s.Now())
 	if err != nil || again == nil || again.Delivery.ID != w.Delivery.ID {
 		t.Fatalf("%+v, %v", again, err)
 	}

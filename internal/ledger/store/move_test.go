@@ -12,7 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/kiungo-health/kiungo/internal/connector"
 	"github.com/kiungo-health/kiungo/internal/ledger"
 	"github.com/kiungo-health/kiungo/internal/postgrestest"
 	"github.com/kiungo-health/kiungo/internal/seal"
@@ -436,15 +435,9 @@ func TestADumpReadInBehindOurBackIsNoticed(t *testing.T) {
 		t.Errorf("incarnation %d, %q", s.Incarnation(), logged)
 	}
 	other := opened2(t, database, dir)
-	got, err := s.Accept(t.Context(), []ledger.Arrival{{System: "commcare", Incoming: connector.Incoming{Kind: "form", Doc: "late", Version: "1", Content: []byte("{}")},
-		Routes: []ledger.Route{{Flow: "visit", Lanes: []string{"person:late"}, Systems: []string{"openmrs"}}}}}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := s.Start(t.Context(), got[0].Lanes[0], s.Now())
-	if err != nil || w == nil {
-		t.Fatal(w, err)
-	}
+	late := arrival1("late")
+	late[0].Routes[0].Lanes = []string{"person:late"}
+	w := begun(t, s, late)
 	if err := s.Raise(t.Context(), "by hand", "amina"); err != nil {
 		t.Fatal(err)
 	}

@@ -65,14 +65,7 @@ func TestNothingFromAMessageIsInClearOnPostgres(t *testing.T) {
 	const marker = "Wanjiku"
 	a := arrival1(marker + "-doc")
 	a[0].Content, a[0].Routes[0].Each, a[0].Routes[0].Lanes = []byte(`{"name":"`+marker+`"}`), marker, []string{"person:" + marker}
-	got, err := s.Accept(t.Context(), a, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := s.Start(t.Context(), got[0].Lanes[0], s.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := begun(t, s, a)
 	if err := s.Journal(t.Context(), w, ledger.Plan{Body: []byte(marker), Claims: []string{"openmrs|Patient|" + marker}, Intent: "c",
 		Pending: []ledger.Link{{Person: marker, System: "openmrs", Kind: "openmrs/Patient", ID: marker}}}); err != nil {
 		t.Fatal(err)

@@ -2,8 +2,6 @@ package store
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	goflag "flag"
 	"path/filepath"
 	"strconv"
@@ -16,11 +14,10 @@ import (
 
 func TestMain(m *testing.M) { postgrestest.Main(m) }
 
-// openPostgres opens the ledger of a folder: its schema goes by the folder.
+// openPostgres opens the ledger of a folder.
 func openPostgres(t testing.TB, dir string, c ledgertest.Config) ledger.Ledger {
 	t.Helper()
-	name := sha256.Sum256([]byte(dir))
-	s, err := OpenPostgres(context.Background(), postgrestest.Shared(t).URL("t"+hex.EncodeToString(name[:8])), dir,
+	s, err := OpenPostgres(context.Background(), folderSchema(t, dir), dir,
 		Options{Ring: testRing, Clock: c.Clock, Fault: c.Fault, Gather: -1})
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +28,7 @@ func openPostgres(t testing.TB, dir string, c ledgertest.Config) ledger.Ledger {
 func TestContractOnPostgres(t *testing.T) { ledgertest.Run(t, openPostgres) }
 
 // TestModelOnPostgres makes fewer runs than on SQLite, unless it is told how
-// many: each makes its tables first.
+// many: each opens its connections first.
 func TestModelOnPostgres(t *testing.T) {
 	const checks = "rapid.checks"
 	if f := goflag.Lookup(checks); f != nil && f.Value.String() == f.DefValue {
@@ -46,8 +43,7 @@ func TestModelOnPostgres(t *testing.T) {
 func TestNodesOnPostgres(t *testing.T) {
 	ledgertest.RunNodes(t, func(t testing.TB, dir string, node int, c ledgertest.Config) ledgertest.Node {
 		t.Helper()
-		name := sha256.Sum256([]byte(dir))
-		s, err := OpenPostgres(context.Background(), postgrestest.Shared(t).URL("t"+hex.EncodeToString(name[:8])), filepath.Join(dir, strconv.Itoa(node)),
+		s, err := OpenPostgres(context.Background(), folderSchema(t, dir), filepath.Join(dir, strconv.Itoa(node)),
 			Options{Ring: testRing, Clock: c.Clock, Fault: c.Fault, Lease: ledgertest.TestLease})
 		if err != nil {
 			t.Fatal(err)

@@ -15,8 +15,13 @@ type pgWriter struct {
 	s     *Store
 	c     *pgConn // nil while there is none
 	shard int64
-	xid   int64 // of the transaction under way
+	xid   int64  // of the transaction under way
+	life  string // of the server that c leads to: see qServerLife
 }
+
+// qServerLife changes when the server is started, and when it recovers from a
+// crash without being: then it forgets its statistics.
+const qServerLife = `SELECT CAST(pg_postmaster_start_time() AS TEXT) || ' ' || COALESCE(CAST(stats_reset AS TEXT), '') FROM pg_stat_bgwriter`
 
 // writerSettings are the session's. A node that is paused or cut off within a
 // transaction must not keep its locks from the others.
@@ -154,6 +159,11 @@ func (w *pgWriter) connect() error {
 		w.c = nil
 		return fmt.Errorf("%w: %w", errLost, err)
 	}
+	if _, err := one(c, qServerLife, func(r row) { w.life = r.text(0) }); err != nil {
+		c.close()
+		w.c = nil
+		return fmt.Errorf("%w: %w", errLost, err)
+	}
 	w.c = c
 	return nil
 }
@@ -252,13 +262,15 @@ func (w *pgWriter) failed(batch []*unit, culprit *unit, alone bool, cause error)
 }
 
 // commit commits. If the connection is lost meanwhile, the database is asked
-// what became of it.
+// what became of it. A server that crashed gives the number of a transaction that
+// never reached its log to another one: that one's "committed" tells nothing of
+// ours. So it is with one that was a standby.
 func (w *pgWriter) commit() error {
 	_, err := w.c.exec("COMMIT")
 	if err == nil || !w.c.c.IsClosed() {
 		return err
 	}
-	xid := w.xid
+	xid, life := w.xid, w.life
 	for began := time.Now(); time.Since(began) < w.s.pg.lease && !w.s.queue.isShut(); time.Sleep(100 * time.Millisecond) {
 		if w.connect() != nil {
 			continue
@@ -269,6 +281,9 @@ func (w *pgWriter) commit() error {
 		}
 		switch state {
 		case "committed":
+			if w.life != life {
+				return fmt.Errorf("%w: the database was started anew meanwhile: %w", ledger.ErrUncertain, err)
+			}
 			return nil
 		case "aborted":
 			return fmt.Errorf("%w: %w", errLost, err)

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kiungo-health/kiungo/internal/connector"
 	"github.com/kiungo-health/kiungo/internal/ledger"
 	"github.com/kiungo-health/kiungo/internal/postgrestest"
 )
@@ -17,15 +16,7 @@ func TestAfterASuspendTheDatabaseIsAskedBeforeAByteIsSent(t *testing.T) {
 	for _, given := range []bool{false, true} {
 		url := postgrestest.URL(t)
 		asleep := pgAt(t, url, t.TempDir(), Options{Lease: time.Hour})
-		got, err := asleep.Accept(t.Context(), []ledger.Arrival{{System: "commcare", Incoming: connector.Incoming{Kind: "form", Doc: "f1", Version: "1", Content: []byte("{}")},
-			Routes: []ledger.Route{{Flow: "visit", Lanes: []string{"person:1"}, Systems: []string{"openmrs"}}}}}, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w, err := asleep.Start(t.Context(), got[0].Lanes[0], asleep.Now())
-		if err != nil || w == nil {
-			t.Fatal(w, err)
-		}
+		w := begun(t, asleep, arrival1("f1"))
 		held, end, err := asleep.Hold(ledger.Running(t.Context(), w))
 		if err != nil {
 			t.Fatal(err)

@@ -40,6 +40,20 @@ func arrival1(doc string) []ledger.Arrival {
 		Routes: []ledger.Route{{Flow: "visit", Lanes: []string{"person:1"}, Systems: []string{"openmrs"}}}}}
 }
 
+// begun takes messages in, and starts the first one's lane.
+func begun(t *testing.T, s *Store, a []ledger.Arrival) *ledger.Work {
+	t.Helper()
+	got, err := s.Accept(t.Context(), a, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := s.Start(t.Context(), got[0].Lanes[0], s.Now())
+	if err != nil || w == nil {
+		t.Fatal(w, err)
+	}
+	return w
+}
+
 // TestNothingFromAMessageIsInClear plants names in everything that comes from
 // a message, an answer or a person, and looks for them in all files (law 34).
 func TestNothingFromAMessageIsInClear(t *testing.T) {
@@ -51,20 +65,13 @@ func TestNothingFromAMessageIsInClear(t *testing.T) {
 	a := arrival1(m(1))
 	a[0].Version, a[0].Content = m(2), []byte(m(3))
 	a[0].Routes[0].Each, a[0].Routes[0].Lanes = m(4), []string{"person:" + m(5)}
-	got, err := s.Accept(ctx, a, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := s.Start(ctx, got[0].Lanes[0], s.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := begun(t, s, a)
 	link := ledger.Link{Person: m(6), System: "openmrs", Kind: "Patient", ID: m(7), How: m(8)}
 	steps := []error{
 		s.Journal(ctx, w, ledger.Plan{Body: []byte(m(9)), Claims: []string{"openmrs|Patient|" + m(10)}, Pending: []ledger.Link{link}}),
 		s.Step(ctx, w, ledger.Step{Kind: ledger.StepAnswer, Call: "c", Data: json.RawMessage(`"` + m(11) + `"`)}),
 	}
-	_, err = s.End(ctx, w, ledger.End{State: ledger.Held, Links: []ledger.Link{link},
+	_, err := s.End(ctx, w, ledger.End{State: ledger.Held, Links: []ledger.Link{link},
 		Made:      []ledger.Made{{Record: "patient", System: "openmrs", Kind: "Patient", ID: m(12), Fields: record.Fields{"name": m(13)}}},
 		Snapshots: []ledger.Snapshot{{System: "openmrs", Kind: "Patient", ID: m(14), Fields: map[string]record.Agreed{"name": {Value: m(15)}}}},
 		Question:  &ledger.Question{Kind: "match", Text: m(16), Options: json.RawMessage(`"` + m(17) + `"`)}}, s.Now())
@@ -216,14 +223,7 @@ func TestDiskErrorAtCommitReopens(t *testing.T) {
 		return nil
 	}})
 	ctx := t.Context()
-	got, err := s.Accept(ctx, arrival1("f1"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := s.Start(ctx, got[0].Lanes[0], s.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := begun(t, s, arrival1("f1"))
 	broken.Store(true)
 	if err := s.Journal(ctx, w, ledger.Plan{Body: []byte("p")}); !errors.Is(err, ledger.ErrUncertain) {
 		t.Fatalf("journal: %v", err)
@@ -235,7 +235,7 @@ func TestDiskErrorAtCommitReopens(t *testing.T) {
 	if _, err := s.End(ctx, w, ledger.End{State: ledger.Done}, s.Now()); !errors.Is(err, ledger.ErrFenced) {
 		t.Errorf("end: %v", err)
 	}
-	again, err := s.Start(ctx, got[0].Lanes[0], s.Now())
+	again, err := s.Start(ctx, w.Delivery.Lane, s.Now())
 	if err != nil || again == nil || again.Plan != nil || again.Epoch <= w.Epoch || again.Delivery.Starts != 1 {
 		t.Fatalf("%+v, %v", again, err)
 	}

@@ -51,16 +51,8 @@ func TestStatsTellWhatWaits(t *testing.T) {
 	s := openStats(t, t.TempDir(), Options{Clock: func() time.Time { return now }})
 	defer s.Close()
 	give := func(doc string) *ledger.Work {
-		got, err := s.Accept(t.Context(), []ledger.Arrival{{System: "commcare", Incoming: connector.Incoming{Kind: "form", Doc: doc, Version: "1", Content: []byte(`{}`)},
-			Routes: []ledger.Route{{Flow: "i05/visit", Lanes: []string{"person:" + doc}, Systems: []string{"openmrs-a"}}}}}, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w, err := s.Start(t.Context(), got[0].Lanes[0], s.Now())
-		if err != nil || w == nil {
-			t.Fatalf("%v, %v", w, err)
-		}
-		return w
+		return begun(t, s, []ledger.Arrival{{System: "commcare", Incoming: connector.Incoming{Kind: "form", Doc: doc, Version: "1", Content: []byte(`{}`)},
+			Routes: []ledger.Route{{Flow: "i05/visit", Lanes: []string{"person:" + doc}, Systems: []string{"openmrs-a"}}}}})
 	}
 	end := func(w *ledger.Work, e ledger.End) {
 		if _, err := s.End(t.Context(), w, e, s.Now()); err != nil {

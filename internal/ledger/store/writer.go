@@ -152,9 +152,9 @@ func (s *Store) write() {
 
 const (
 	// usualGather is how long a commit waits for company at most.
-	usualGather = time.Millisecond
+	usualGather = 2 * time.Millisecond
 	// fullCompany is beside how many others in the commit before it waits so long.
-	fullCompany = 8
+	fullCompany = 16
 )
 
 // commit runs a batch as one transaction and answers its units. If one fails

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/pprof"
+	"sync"
 	"text/tabwriter"
 	"time"
 
@@ -34,9 +35,11 @@ func (a *app) benchCmd() *cobra.Command {
 					return usagef("%w", err)
 				}
 				defer f.Close()
-				if err := pprof.StartCPUProfile(f); err != nil {
-					return err
-				}
+				o.Began = sync.OnceFunc(func() {
+					if err := pprof.StartCPUProfile(f); err != nil {
+						a.log().Error("nothing is profiled", "error", err)
+					}
+				})
 				defer pprof.StopCPUProfile()
 			}
 			var runs []*bench.Run
@@ -72,7 +75,7 @@ func (a *app) benchCmd() *cobra.Command {
 	f.IntVar(&o.Waiting, "waiting", 0, "deliveries that wait meanwhile for a system that is down")
 	f.IntVar(&o.FormKB, "form-kb", 0, "answers in each form that no flow reads, in kB")
 	f.IntVar(&o.Nodes, "nodes", 1, "nodes that share the database; with --database")
-	f.StringVar(&profile, "cpuprofile", "", "write a CPU profile there")
+	f.StringVar(&profile, "cpuprofile", "", "write a CPU profile of the first run there")
 	f.DurationSliceVar(&calls, "call", []time.Duration{0, 20 * time.Millisecond}, "latency of each request at the target; one run for each")
 	return cmd
 }

@@ -43,6 +43,7 @@ type Options struct {
 	Dir         string        // of the ledger; empty: a temporary one
 	Registry    connector.Registry
 	Database    string // URL of a PostgreSQL; empty: SQLite
+	Began       func() // called when what is measured of Kiungo begins
 }
 
 // Run is one measured run.
@@ -303,6 +304,9 @@ func (r *rig) kiungo(ctx context.Context, target *stub, run *Run) error {
 	debug.FreeOSMemory()
 	peak := watchPeak()
 	before := target.seen.Load()
+	if r.Began != nil {
+		r.Began()
+	}
 	cpu, began := cpuTime(), time.Now()
 	// Forms come in as they are worked off: some hundreds wait at any time, and
 	// intake is not one burst at the start.
@@ -320,13 +324,16 @@ func (r *rig) kiungo(ctx context.Context, target *stub, run *Run) error {
 	for target.seen.Load()-before < int64(r.Deliveries*run.Requests) && ctx.Err() == nil && time.Since(began) < 10*time.Minute {
 		time.Sleep(2 * time.Millisecond)
 	}
-	if err := r.allDone(ctx, nodes[0].ledger, r.Deliveries+len(nodes)); err != nil {
+	if err := nothingMoves(ctx, nodes[0].ledger); err != nil {
 		return err
 	}
 	took := time.Since(began)
 	run.DeliveriesPerSecond = float64(r.Deliveries) / took.Seconds()
 	run.CPUMillis = float64((cpuTime() - cpu).Microseconds()) / 1000 / float64(r.Deliveries)
 	run.PeakMB = peak()
+	if err := allDone(ctx, nodes[0].ledger, r.Deliveries+len(nodes)); err != nil {
+		return err
+	}
 	if sent := int(target.seen.Load() - before); sent != r.Deliveries*run.Requests {
 		return fmt.Errorf("%d requests were sent for %d deliveries, not %d each: the runs are not alike", sent, r.Deliveries, run.Requests)
 	}
@@ -356,28 +363,13 @@ func (r *rig) nodes(ctx context.Context, target *stub) (nodes []*node, err error
 	return nodes, nil
 }
 
-// allDone waits for the last delivery's end.
-func (r *rig) allDone(ctx context.Context, l ledger.Ledger, want int) error {
+// nothingMoves waits for the last delivery's end. What waits for the system that
+// is down does not move; to count it would take longer than the rest.
+func nothingMoves(ctx context.Context, l ledger.Ledger) error {
 	for {
-		counts, err := l.Counts(ctx)
-		if err != nil {
+		moving, err := l.Deliveries(ctx, ledger.Filter{States: []ledger.State{ledger.Received, ledger.Planning, ledger.Applying, ledger.Undoing}, Limit: 1})
+		if err != nil || len(moving) == 0 {
 			return err
-		}
-		var done, other int64
-		for _, c := range counts {
-			switch c.State {
-			case ledger.Done:
-				done += c.N
-			case ledger.Held, ledger.HalfUndone, ledger.Undone, ledger.Refused, ledger.Skipped:
-				other += c.N
-			}
-		}
-		if done >= int64(want) {
-			return nil
-		}
-		if other > 0 {
-			list, _ := l.Deliveries(ctx, ledger.Filter{States: []ledger.State{ledger.Held, ledger.HalfUndone, ledger.Undone, ledger.Refused, ledger.Skipped}, Limit: 1})
-			return fmt.Errorf("a delivery is %s: %s", list[0].State, list[0].Reason)
 		}
 		select {
 		case <-ctx.Done():
@@ -385,6 +377,34 @@ func (r *rig) allDone(ctx context.Context, l ledger.Ledger, want int) error {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
+}
+
+// allDone checks that so many deliveries are done, and none ended otherwise.
+func allDone(ctx context.Context, l ledger.Ledger, want int) error {
+	counts, err := l.Counts(ctx)
+	if err != nil {
+		return err
+	}
+	var done, other int64
+	for _, c := range counts {
+		switch c.State {
+		case ledger.Done:
+			done += c.N
+		case ledger.Held, ledger.HalfUndone, ledger.Undone, ledger.Refused, ledger.Skipped:
+			other += c.N
+		}
+	}
+	if other > 0 {
+		list, err := l.Deliveries(ctx, ledger.Filter{States: []ledger.State{ledger.Held, ledger.HalfUndone, ledger.Undone, ledger.Refused, ledger.Skipped}, Limit: 1})
+		if err != nil {
+			return err
+		}
+		return fmt.Errorf("a delivery is %s: %s", list[0].State, list[0].Reason)
+	}
+	if done < int64(want) {
+		return fmt.Errorf("%d deliveries of %d are done, and nothing moves", done, want)
+	}
+	return nil
 }
 
 // backlog fills the ledger with deliveries that wait for a system that is down.

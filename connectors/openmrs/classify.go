@@ -106,14 +106,15 @@ func whole(body []byte) bool {
 
 func success(r call.Request, a call.Answer) call.Verdict {
 	body := bytes.TrimSpace(a.Body)
-	if len(body) == 0 {
-		if r.Method == http.MethodDelete || a.Status == http.StatusNoContent {
-			return call.Verdict{Class: call.Done}
-		}
+	switch {
+	case a.Status == http.StatusNoContent && len(body) == 0:
+		return call.Verdict{Class: call.Done}
+	case len(body) == 0, r.Changes() && string(body) == "{}":
 		return lost(r, "OpenMRS answered without content", false)
-	}
-	if body[0] == '<' {
+	case body[0] == '<':
 		return lost(r, "a web page came instead of data: check url, and any proxy or login page before OpenMRS", true)
+	case r.Method == http.MethodDelete: // 204 without a body: RestUtil.noContent
+		return lost(r, "OpenMRS answered a removal with something else than it does", false)
 	}
 	if !whole(body) {
 		return lost(r, "the answer of OpenMRS is cut off or not JSON", false)

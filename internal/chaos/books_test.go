@@ -67,6 +67,7 @@ func (w *world) tend(asks bool, retried map[int64]int) (open [][]any) {
 			retried[id]++
 			if code != "poison" {
 				w.tally.asked++
+				w.Logf("delivery %d is %s (%s), and is tried again: %s", id, state, code, w.reason(id))
 			}
 		}
 	}
@@ -136,6 +137,62 @@ func (w *world) balance() {
 		}
 		w.Error(x)
 	}
+	if len(found.all()) > 0 {
+		w.explain(found.all()[0])
+	}
+}
+
+// explain tells of the first fault all that was sent by deliveries about that
+// patient, and what became of them. All of it was made up by the seed.
+func (w *world) explain(found string) {
+	w.Helper()
+	lanes := map[int64]bool{}
+	for _, name := range []string{clinictest.ServerA, clinictest.ServerB} {
+		state, err := w.sims[name].State()
+		w.must(err)
+		var s clinicState
+		w.must(json.Unmarshal(state, &s))
+		for _, p := range s.Patients {
+			if !strings.Contains(found, p.id("Old Identification Number")) {
+				continue
+			}
+			for _, q := range w.sims[name].Traffic().Requests() {
+				id, ours := clinictest.ParseCall(q.CallID)
+				if ours && strings.Contains(q.Path+q.Body, p.UUID) {
+					lanes[w.lane(id.Delivery)] = true
+				}
+			}
+		}
+	}
+	about := map[int64]bool{}
+	for _, d := range w.deliveries() {
+		if lanes[d.Lane] {
+			about[d.ID] = true
+			w.Logf("delivery %d (place %d) of %s %s version %s: %s, try %d, plan %d: %s", d.ID, d.Seq, d.Flow, d.Doc, d.Version, d.State, d.Attempts, d.PlanNo, d.Reason)
+		}
+	}
+	for name, sim := range w.sims {
+		for _, q := range sim.Traffic().Requests() {
+			if id, ours := clinictest.ParseCall(q.CallID); ours && about[id.Delivery] && q.Changes() {
+				path, _, _ := strings.Cut(q.Path, "?")
+				w.Logf("%s to %s at %s: %s %s %s -> %d %s, executed %t (%s)", q.From.Format("15:04:05.000"), q.To.Format("05.000"), name, q.Method, path, q.Body, q.Status, q.Fault, q.Executed, q.CallID)
+			}
+		}
+	}
+	for _, a := range w.gate.arrivals() {
+		if about[a.Delivery] {
+			w.Logf("%s to %s at the gate of %s: %s %s of delivery %d plan %d call %s epoch %d, left %t", a.from.Format("15:04:05.000"), a.to.Format("05.000"), a.system, a.method, a.path, a.Delivery, a.Plan, a.Call, a.Epoch, a.left)
+		}
+	}
+}
+
+func (w *world) lane(delivery int64) int64 {
+	for _, d := range w.deliveries() {
+		if d.ID == delivery {
+			return d.Lane
+		}
+	}
+	return 0
 }
 
 // accounts checks that every acknowledged message has its deliveries, one for

@@ -363,6 +363,7 @@ func (x *execution) skipped(name string) bool {
 	return false
 }
 
+// readAll reads back what no answer showed.
 func (x *execution) readAll(ctx context.Context) error {
 	x.readings = map[string]call.Answer{}
 	for i := range x.plan.Calls {
@@ -374,9 +375,52 @@ func (x *execution) readAll(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if c.Check.Judge(o, x.book.Output) == call.NotYet {
+			return x.untrue(ctx, i)
+		}
 		x.keepReading(c.Name, o)
 	}
 	return nil
+}
+
+// mostUntrue is how often a target may say that a call was done, and show that it
+// was not, before a person is asked.
+const mostUntrue = 3
+
+// untrue is told that a target answered a call as done and shows the record as it
+// was before. Something between it and us may have answered (the login page of a
+// network), or it did so in passing: the outcome is unknown, and found out as
+// after a lost answer.
+func (x *execution) untrue(ctx context.Context, i int) error {
+	c := &x.plan.Calls[i]
+	absent := 0
+	for _, s := range x.w.Journal {
+		if s.Call == c.Name && s.Kind == ledger.StepAbsent {
+			absent++
+		}
+	}
+	if absent >= mostUntrue {
+		return &plan.Stop{State: ledger.Held, Code: "answer", Cause: c.System + " says that it is done, and it is not",
+			Reason: fmt.Sprintf("%s: %s answers that it was done, and shows the record as it was before, %d times by now; find out why there, then retry or skip", c.About, c.System, absent+1)}
+	}
+	if x.pending != nil {
+		if err := x.Ledger.Step(ctx, x.w, *x.pending); err != nil {
+			return err
+		}
+		x.pending = nil
+	}
+	delete(x.answers, c.Name)
+	unknown, err := x.line(ledger.StepUnknown, c.Name, lineData{})
+	if err != nil {
+		return err
+	}
+	if err := x.Ledger.Step(ctx, x.w, unknown); err != nil {
+		return err
+	}
+	if err := x.book.Apply(unknown); err != nil {
+		return err
+	}
+	return &pause{until: time.Millisecond, reason: c.System + " says that it was done, and shows the record as it was; it is looked at again"}
 }
 
 func (x *execution) made(r plan.Record) ledger.Made {

@@ -135,7 +135,7 @@ func (x *execution) answered(ctx context.Context, i int, a call.Answer) error {
 		return &plan.Stop{State: ledger.Held, Code: "answer", Cause: c.System + " answers in an unknown form", Reason: err.Error()}
 	}
 	if c.ReadBack && c.Check != nil {
-		if o, err := x.kind(c).Observe(*c.Check, a); err == nil && o.Exists {
+		if o, err := x.kind(c).Observe(*c.Check, a); err == nil && o.Exists && c.Check.Judge(o, x.book.Output) != call.NotYet {
 			x.keepReading(c.Name, o)
 			if outputs == nil {
 				outputs = o.Outputs

@@ -67,7 +67,6 @@ func (w *world) tend(asks bool, retried map[int64]int) (open [][]any) {
 			retried[id]++
 			if code != "poison" {
 				w.tally.asked++
-				w.Logf("delivery %d is %s (%s), and is tried again: %s", id, state, code, w.reason(id))
 			}
 		}
 	}

@@ -410,14 +410,7 @@ func (x *execution) untrue(ctx context.Context, i int) error {
 		x.pending = nil
 	}
 	delete(x.answers, c.Name)
-	unknown, err := x.line(ledger.StepUnknown, c.Name, lineData{})
-	if err != nil {
-		return err
-	}
-	if err := x.Ledger.Step(ctx, x.w, unknown); err != nil {
-		return err
-	}
-	if err := x.book.Apply(unknown); err != nil {
+	if err := x.write(ctx, ledger.StepUnknown, i, lineData{}); err != nil {
 		return err
 	}
 	return &pause{until: time.Millisecond, reason: c.System + " says that it was done, and shows the record as it was; it is looked at again"}

@@ -78,6 +78,8 @@ func TestAKilledProcessIsTakenOver(t *testing.T) {
 	defer child.Process.Kill()
 	s.accept(&member{Store: in}, "f1", "1")
 	s.accept(&member{Store: in}, "f2", "1")
+	late := time.AfterFunc(patience, func() { child.Process.Kill() })
+	defer late.Stop()
 	lines := bufio.NewScanner(out)
 	for lines.Scan() && !strings.HasPrefix(lines.Text(), "runs ") {
 	}

@@ -158,6 +158,9 @@ func (e *Engine) remindLists() {
 func (e *Engine) look(ctx context.Context) error {
 	e.common.mu.Lock()
 	defer e.common.mu.Unlock()
+	for _, port := range e.Systems {
+		e.tellLocked(ctx, port) // first: what is read next is to hold it
+	}
 	short, cancel := context.WithTimeout(ctx, commonLimit)
 	defer cancel()
 	c, err := e.common.ledger.Common(short)
@@ -173,7 +176,6 @@ func (e *Engine) look(ctx context.Context) error {
 		port.OnRecord(slices.Contains(c.Failing, name))
 		x := known[name]
 		open := x.State == circuitOpen
-		e.tellLocked(ctx, port)
 		if !port.Follow(open, x.Login, x.Reason) {
 			continue
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/kiungo-health/kiungo/internal/connector"
 	"github.com/kiungo-health/kiungo/internal/flow"
 	"github.com/kiungo-health/kiungo/internal/lane"
+	"github.com/kiungo-health/kiungo/internal/ledger"
 	"github.com/kiungo-health/kiungo/internal/ledger/store"
 	"github.com/kiungo-health/kiungo/internal/postgrestest"
 	"github.com/kiungo-health/kiungo/internal/seal"
@@ -157,6 +158,45 @@ func TestASystemThatIsDownIsDownForAllNodes(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// readTwice is a ledger that does something after it was read.
+type readTwice struct {
+	together
+	after func()
+}
+
+func (r readTwice) Common(ctx context.Context) (ledger.Common, error) {
+	c, err := r.together.Common(ctx)
+	r.after()
+	return c, err
+}
+
+// What was read before a node found a system down does not close its circuit.
+func TestAnOlderReadingDoesNotCloseWhatIsFoundDownMeanwhile(t *testing.T) {
+	c := &clinic{verdict: down, status: http.StatusServiceUnavailable}
+	e := nodes(t, 1, c, nil)[0]
+	port := e.Systems["openmrs"]
+	e.common.mu.Lock()
+	was := e.common.ledger
+	e.common.ledger = readTwice{was, func() {
+		go port.FoundDown("503")
+		for open := false; !open; open, _ = port.Open() {
+			time.Sleep(time.Millisecond)
+		}
+	}}
+	e.common.mu.Unlock()
+	err := e.look(t.Context())
+	e.common.mu.Lock()
+	e.common.ledger = was
+	e.common.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if open, _ := port.Open(); !open {
+		t.Error("it was closed again")
+	}
+	all(t, []*Engine{e}, true)
 }
 
 // A success at one node counts for all: failures do not add up over it.

@@ -39,10 +39,13 @@ type Entry struct {
 	Outputs call.Outputs
 	// WasUnknown: its outcome was once unknown; an undo is looked at once more.
 	WasUnknown bool
-	Looked     bool
-	Undoing    bool // an undo's intent is journaled, its result is not
-	Skipped    bool // its record, or one it needs, was refused and kept
-	Epoch      int64
+	// Absent is how often its outcome was unknown and it turned out not to have
+	// happened.
+	Absent  int
+	Looked  bool
+	Undoing bool // an undo's intent is journaled, its result is not
+	Skipped bool // its record, or one it needs, was refused and kept
+	Epoch   int64
 }
 
 // Action is what comes next.
@@ -134,6 +137,9 @@ func (b *Book) Apply(s ledger.Step) error {
 	case ledger.StepUnknown:
 		e.State, e.WasUnknown = call.Unknown, true
 	case ledger.StepAbsent:
+		if e.State == call.Unknown {
+			e.Absent++
+		}
 		e.State = call.Planned
 	case ledger.StepRefused:
 		e.State = call.Refused

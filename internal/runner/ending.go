@@ -390,19 +390,9 @@ const mostUntrue = 3
 // untrue is told that a target answered a call as done and shows the record as it
 // was before. Something between it and us may have answered (the login page of a
 // network), or it did so in passing: the outcome is unknown, and found out as
-// after a lost answer.
+// after a lost answer, now or when a person has it retried.
 func (x *execution) untrue(ctx context.Context, i int) error {
 	c := &x.plan.Calls[i]
-	absent := 0
-	for _, s := range x.w.Journal {
-		if s.Call == c.Name && s.Kind == ledger.StepAbsent {
-			absent++
-		}
-	}
-	if absent >= mostUntrue {
-		return &plan.Stop{State: ledger.Held, Code: "answer", Cause: c.System + " says that it is done, and it is not",
-			Reason: fmt.Sprintf("%s: %s answers that it was done, and shows the record as it was before, %d times by now; find out why there, then retry or skip", c.About, c.System, absent+1)}
-	}
 	if x.pending != nil {
 		if err := x.Ledger.Step(ctx, x.w, *x.pending); err != nil {
 			return err
@@ -412,6 +402,10 @@ func (x *execution) untrue(ctx context.Context, i int) error {
 	delete(x.answers, c.Name)
 	if err := x.write(ctx, ledger.StepUnknown, i, lineData{}); err != nil {
 		return err
+	}
+	if n := x.book.Calls[i].Absent; n >= mostUntrue {
+		return &plan.Stop{State: ledger.Held, Code: "answer", Cause: c.System + " says that it is done, and it is not",
+			Reason: fmt.Sprintf("%s: %s answers that it was done, and shows the record as it was before, though it was sent %d times; find out why there, then retry or skip", c.About, c.System, n+1)}
 	}
 	return &pause{until: time.Millisecond, reason: c.System + " says that it was done, and shows the record as it was; it is looked at again"}
 }

@@ -28,9 +28,15 @@ func (d *sqliteSide) conn() conn   { return d.c }
 func (d *sqliteSide) pg() bool     { return false }
 func (d *sqliteSide) close() error { return d.c.close() }
 
-func (d *pgCopySide) conn() conn   { return d.c }
-func (d *pgCopySide) pg() bool     { return true }
-func (d *pgCopySide) close() error { return d.c.close() }
+func (d *pgCopySide) conn() conn { return d.c }
+func (d *pgCopySide) pg() bool   { return true }
+
+// close gives the locks back first: the database would take a moment to see
+// that the connection is gone, and the next command would be refused.
+func (d *pgCopySide) close() error {
+	_ = d.c.each(`SELECT pg_advisory_unlock_all()`, func(row) (bool, error) { return true, nil }) // a lost connection has none
+	return d.c.close()
+}
 
 // openPgSide connects to a database that is copied from, or to, and brings its
 // schema up to date. No node is opening it meanwhile.
@@ -62,7 +68,7 @@ func openPgSide(ctx context.Context, database string, log func(string, ...any)) 
 		}
 	}
 	if err != nil {
-		c.close()
+		d.close()
 		return nil, nil, err
 	}
 	return d, p, nil

@@ -50,11 +50,11 @@ func (a *app) benchCmd() *cobra.Command {
 					// At 20 ms a call a delivery takes its calls' time: fewer are enough.
 					one.Deliveries = min(o.Deliveries, 3000)
 				}
-				run, err := bench.Measure(cmd.Context(), one)
+				some, err := bench.Measure(cmd.Context(), one)
 				if err != nil {
 					return err
 				}
-				runs = append(runs, run)
+				runs = append(runs, some...)
 			}
 			if a.asJSON {
 				return a.printJSON(runs)
@@ -72,7 +72,8 @@ func (a *app) benchCmd() *cobra.Command {
 	f := cmd.Flags()
 	f.IntVar(&o.Deliveries, "deliveries", 10000, "deliveries to measure")
 	f.IntVar(&o.Concurrency, "concurrency", 32, "deliveries worked on at a time")
-	f.IntVar(&o.Waiting, "waiting", 0, "deliveries that wait meanwhile for a system that is down")
+	f.IntVar(&o.Waiting, "waiting", 0, "measure also a ledger in which so many deliveries wait for a system that is down, in turn with an empty one")
+	f.IntVar(&o.Rounds, "rounds", 1, "how often to measure")
 	f.IntVar(&o.FormKB, "form-kb", 0, "answers in each form that no flow reads, in kB")
 	f.IntVar(&o.Nodes, "nodes", 1, "nodes that share the database; with --database")
 	f.StringVar(&profile, "cpuprofile", "", "write a CPU profile of the first run there")

@@ -37,7 +37,8 @@ type Options struct {
 	Deliveries  int
 	Concurrency int
 	Call        time.Duration // latency of each request at the target
-	Waiting     int           // deliveries that wait, meanwhile, for a system that is down
+	Waiting     int           // deliveries that wait, meanwhile, for a system that is down; 0: none
+	Rounds      int           // how often to measure; 0: once
 	FormKB      int           // answers in each form that no flow reads, in kB
 	Nodes       int           // that share the database; 0: one
 	Dir         string        // of the ledger; empty: a temporary one
@@ -67,8 +68,10 @@ type Run struct {
 
 const samplePatient = "11111111-2222-4333-8444-555555555555"
 
-// Measure does one run.
-func Measure(ctx context.Context, o Options) (*Run, error) {
+// Measure measures in rounds: the bare loop, then Kiungo on a ledger of its own.
+// With Waiting, each round also measures a second ledger, in which so many wait,
+// right after the first: what the machine does meanwhile hits both.
+func Measure(ctx context.Context, o Options) ([]*Run, error) {
 	rig, err := newRig(o)
 	if err != nil {
 		return nil, err
@@ -83,16 +86,63 @@ func Measure(ctx context.Context, o Options) (*Run, error) {
 		return nil, err
 	}
 	defer target.close()
-	run := &Run{Concurrency: o.Concurrency, CallMillis: float64(o.Call.Microseconds()) / 1000, Store: storeName(o.Database),
-		Deliveries: o.Deliveries, Calls: calls, Requests: len(exchanges), Waiting: o.Waiting, FormKB: o.FormKB, Nodes: max(o.Nodes, 1)}
-	if err := rig.loop(ctx, target, exchanges, run); err != nil {
-		return nil, fmt.Errorf("bare loop: %w", err)
-	}
-	if err := rig.kiungo(ctx, target, run); err != nil {
+	books, err := rig.books(ctx, target)
+	if err != nil {
 		return nil, err
 	}
-	run.Ratio = run.DeliveriesPerSecond / run.LoopPerSecond
-	return run, nil
+	var runs []*Run
+	for range max(o.Rounds, 1) {
+		loop := Run{Concurrency: o.Concurrency, CallMillis: float64(o.Call.Microseconds()) / 1000, Store: storeName(o.Database),
+			Deliveries: o.Deliveries, Calls: calls, Requests: len(exchanges), FormKB: o.FormKB, Nodes: max(o.Nodes, 1)}
+		if err := rig.loop(ctx, target, exchanges, &loop); err != nil {
+			return nil, fmt.Errorf("bare loop: %w", err)
+		}
+		for _, b := range books {
+			run := loop
+			run.Waiting = b.waiting
+			if err := rig.kiungo(ctx, target, b, &run); err != nil {
+				return nil, err
+			}
+			run.Ratio = run.DeliveriesPerSecond / run.LoopPerSecond
+			runs = append(runs, &run)
+		}
+	}
+	return runs, nil
+}
+
+// book is a ledger that is measured, round after round.
+type book struct {
+	name     string
+	database string
+	waiting  int
+	pushed   int // forms, so far
+	want     int // deliveries that are to be done, so far
+}
+
+// books makes the ledgers to be measured, and fills the one that is to be full.
+func (r *rig) books(ctx context.Context, target *stub) ([]*book, error) {
+	out := []*book{{name: "run"}}
+	if r.Waiting > 0 {
+		out = append(out, &book{name: "waiting", waiting: r.Waiting})
+	}
+	for _, b := range out {
+		var err error
+		if b.database, err = r.schema(b.name); err != nil {
+			return nil, err
+		}
+		if b.waiting == 0 {
+			continue
+		}
+		nodes, err := r.nodes(ctx, target, b)
+		if err == nil {
+			err = fillBacklog(ctx, nodes[0].Engine, nodes[0].ledger, r)
+		}
+		closeAll(nodes)
+		if err != nil {
+			return nil, fmt.Errorf("fill the ledger: %w", err)
+		}
+	}
+	return out, nil
 }
 
 // rig is what a run needs: the bench integration, and a simulator to record from.
@@ -287,17 +337,10 @@ func parallel(c, n int, do func(i int) error) error {
 const ahead = 500
 
 // kiungo pushes the forms through intake and waits until all are done.
-func (r *rig) kiungo(ctx context.Context, target *stub, run *Run) error {
-	nodes, err := r.nodes(ctx, target)
-	defer func() {
-		for _, n := range nodes {
-			n.close()
-		}
-	}()
+func (r *rig) kiungo(ctx context.Context, target *stub, b *book, run *Run) error {
+	nodes, err := r.nodes(ctx, target, b)
+	defer closeAll(nodes)
 	if err != nil {
-		return err
-	}
-	if err := r.backlog(ctx, nodes[0]); err != nil {
 		return err
 	}
 	// What recording, loop and backlog left behind is not the run's.
@@ -314,7 +357,7 @@ func (r *rig) kiungo(ctx context.Context, target *stub, run *Run) error {
 		for int64(i)-(target.seen.Load()-before)/int64(run.Requests) > ahead && ctx.Err() == nil {
 			time.Sleep(time.Millisecond)
 		}
-		return push(ctx, nodes[i%len(nodes)].Engine, r.form(i, patientOf(i)))
+		return push(ctx, nodes[i%len(nodes)].Engine, r.form(b.pushed+i, patientOf(b.pushed+i)))
 	}
 	if err := parallel(r.Concurrency, r.Deliveries, feed); err != nil {
 		return err
@@ -331,7 +374,9 @@ func (r *rig) kiungo(ctx context.Context, target *stub, run *Run) error {
 	run.DeliveriesPerSecond = float64(r.Deliveries) / took.Seconds()
 	run.CPUMillis = float64((cpuTime() - cpu).Microseconds()) / 1000 / float64(r.Deliveries)
 	run.PeakMB = peak()
-	if err := allDone(ctx, nodes[0].ledger, r.Deliveries+len(nodes)); err != nil {
+	b.pushed += r.Deliveries
+	b.want += r.Deliveries
+	if err := allDone(ctx, nodes[0].ledger, b.want); err != nil {
 		return err
 	}
 	if sent := int(target.seen.Load() - before); sent != r.Deliveries*run.Requests {
@@ -340,23 +385,27 @@ func (r *rig) kiungo(ctx context.Context, target *stub, run *Run) error {
 	return nil
 }
 
+func closeAll(nodes []*node) {
+	for _, n := range nodes {
+		n.close()
+	}
+}
+
 // nodes opens the engines that are measured, each warm: metadata is read once,
 // connections are there.
-func (r *rig) nodes(ctx context.Context, target *stub) (nodes []*node, err error) {
-	database, err := r.schema("run")
-	if err != nil {
-		return nil, err
-	}
+func (r *rig) nodes(ctx context.Context, target *stub, b *book) (nodes []*node, err error) {
 	for i := range max(r.Nodes, 1) {
-		n, err := r.join(ctx, fmt.Sprintf("run%d", i), database, target.url, nil)
+		n, err := r.join(ctx, fmt.Sprintf("%s%d", b.name, i), b.database, target.url, nil)
 		if err != nil {
 			return nodes, err
 		}
 		nodes = append(nodes, n)
-		if err := push(ctx, n.Engine, r.form(1_000_000_000+i, patientOf(1_000_000_000+i))); err != nil {
+		warm := 1_000_000_000 + b.want
+		b.want++
+		if err := push(ctx, n.Engine, r.form(warm, patientOf(warm))); err != nil {
 			return nodes, err
 		}
-		if err := n.Settle(ctx, 30*time.Second); err != nil {
+		if err := nothingMoves(ctx, n.ledger); err != nil {
 			return nodes, err
 		}
 	}
@@ -405,12 +454,4 @@ func allDone(ctx context.Context, l ledger.Ledger, want int) error {
 		return fmt.Errorf("%d deliveries of %d are done, and nothing moves", done, want)
 	}
 	return nil
-}
-
-// backlog fills the ledger with deliveries that wait for a system that is down.
-func (r *rig) backlog(ctx context.Context, n *node) error {
-	if r.Waiting == 0 {
-		return nil
-	}
-	return fillBacklog(ctx, n.Engine, n.ledger, r)
 }

@@ -60,9 +60,9 @@ func (a *app) benchCmd() *cobra.Command {
 				return a.printJSON(runs)
 			}
 			w := tabwriter.NewWriter(a.out, 0, 0, 3, ' ', tabwriter.AlignRight)
-			fmt.Fprintln(w, "call ms\tat a time\tform kB\tnodes\twaiting\tdeliveries/s\tloop/s\tratio\tCPU ms each\tloop CPU ms\tpeak MB\trequests each\tcalls each\t")
+			fmt.Fprintln(w, "call ms\tat a time\tform kB\tlanes\tnodes\twaiting\tdeliveries/s\tloop/s\tratio\tCPU ms each\tloop CPU ms\tpeak MB\trequests each\tcalls each\t")
 			for _, r := range runs {
-				fmt.Fprintf(w, "%.0f\t%d\t%d\t%d\t%d\t%.0f\t%.0f\t%.2f\t%.2f\t%.2f\t%.0f\t%d\t%d\t\n", r.CallMillis, r.Concurrency, r.FormKB, r.Nodes, r.Waiting, r.DeliveriesPerSecond, r.LoopPerSecond, r.Ratio,
+				fmt.Fprintf(w, "%.0f\t%d\t%d\t%d\t%d\t%d\t%.0f\t%.0f\t%.2f\t%.2f\t%.2f\t%.0f\t%d\t%d\t\n", r.CallMillis, r.Concurrency, r.FormKB, r.Lanes, r.Nodes, r.Waiting, r.DeliveriesPerSecond, r.LoopPerSecond, r.Ratio,
 					r.CPUMillis, r.LoopCPUMillis, r.PeakMB, r.Requests, r.Calls)
 			}
 			return w.Flush()
@@ -73,6 +73,7 @@ func (a *app) benchCmd() *cobra.Command {
 	f.IntVar(&o.Deliveries, "deliveries", 10000, "deliveries to measure")
 	f.IntVar(&o.Concurrency, "concurrency", 32, "deliveries worked on at a time")
 	f.IntVar(&o.Waiting, "waiting", 0, "measure also a ledger in which so many deliveries wait for a system that is down, in turn with an empty one")
+	f.IntVar(&o.Lanes, "lanes", 0, "how many lanes the forms stand in, one behind the other; left out, each stands in that of its own patient")
 	f.IntVar(&o.Rounds, "rounds", 1, "how often to measure")
 	f.IntVar(&o.FormKB, "form-kb", 0, "answers in each form that no flow reads, in kB")
 	f.IntVar(&o.Nodes, "nodes", 1, "nodes that share the database; with --database")

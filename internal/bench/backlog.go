@@ -29,7 +29,7 @@ func fillBacklog(ctx context.Context, e *engine.Engine, l ledger.Ledger, r *rig)
 		var batch []connector.Incoming
 		for i := n; i < min(n+chunk, r.Waiting); i++ {
 			var doc map[string]any
-			if err := json.Unmarshal(r.form(2_000_000+i, patientOf(2_000_000+i)), &doc); err != nil {
+			if err := json.Unmarshal(r.form(2_000_000_000+i), &doc); err != nil {
 				return err
 			}
 			doc["form"].(map[string]any)["@xmlns"] = waitingForm

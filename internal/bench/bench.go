@@ -5,6 +5,7 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"embed"
 	"fmt"
@@ -38,6 +39,7 @@ type Options struct {
 	Concurrency int
 	Call        time.Duration // latency of each request at the target
 	Waiting     int           // deliveries that wait, meanwhile, for a system that is down; 0: none
+	Lanes       int           // that the forms stand in; 0: each in that of its patient
 	Rounds      int           // how often to measure; 0: once
 	FormKB      int           // answers in each form that no flow reads, in kB
 	Nodes       int           // that share the database; 0: one
@@ -63,6 +65,7 @@ type Run struct {
 	Requests            int     `json:"requests_per_delivery"`
 	Waiting             int     `json:"waiting"`
 	FormKB              int     `json:"form_kb"`
+	Lanes               int     `json:"lanes"`
 	Nodes               int     `json:"nodes"`
 }
 
@@ -93,7 +96,7 @@ func Measure(ctx context.Context, o Options) ([]*Run, error) {
 	var runs []*Run
 	for range max(o.Rounds, 1) {
 		loop := Run{Concurrency: o.Concurrency, CallMillis: float64(o.Call.Microseconds()) / 1000, Store: storeName(o.Database),
-			Deliveries: o.Deliveries, Calls: calls, Requests: len(exchanges), FormKB: o.FormKB, Nodes: max(o.Nodes, 1)}
+			Deliveries: o.Deliveries, Calls: calls, Requests: len(exchanges), FormKB: o.FormKB, Lanes: cmp.Or(o.Lanes, o.Deliveries), Nodes: max(o.Nodes, 1)}
 		if err := rig.loop(ctx, target, exchanges, &loop); err != nil {
 			return nil, fmt.Errorf("bare loop: %w", err)
 		}
@@ -166,11 +169,7 @@ func newRig(o Options) (*rig, error) {
 		}
 		r.dir, r.temp = dir, true
 	}
-	sub, err := fs.Sub(files, "files")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.CopyFS(filepath.Join(r.dir, "integrations", "b00-bench"), sub); err != nil {
+	if err := r.integration(filepath.Join(r.dir, "integrations", "b00-bench")); err != nil {
 		return nil, err
 	}
 	text, err := files.ReadFile("files/samples/form.json")
@@ -179,6 +178,24 @@ func newRig(o Options) (*rig, error) {
 	}
 	r.sample, r.ring = strings.Replace(string(text), `"notes":`, padding(o.FormKB)+`"notes":`, 1), seal.Temporary()
 	return r, nil
+}
+
+// integration writes the bench's integration, with lanes that are not the
+// patients' if so many are to be measured.
+func (r *rig) integration(dir string) error {
+	sub, err := fs.Sub(files, "files")
+	if err != nil {
+		return err
+	}
+	if err := os.CopyFS(dir, sub); err != nil || r.Lanes == 0 {
+		return err
+	}
+	path := filepath.Join("flows", "bench.yaml")
+	text, err := fs.ReadFile(sub, filepath.ToSlash(path))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, path), append(text, "lane: {group: '${form.lane}'}\n"...), 0o644)
 }
 
 func (r *rig) close() {
@@ -357,7 +374,7 @@ func (r *rig) kiungo(ctx context.Context, target *stub, b *book, run *Run) error
 		for int64(i)-(target.seen.Load()-before)/int64(run.Requests) > ahead && ctx.Err() == nil {
 			time.Sleep(time.Millisecond)
 		}
-		return push(ctx, nodes[i%len(nodes)].Engine, r.form(b.pushed+i, patientOf(b.pushed+i)))
+		return push(ctx, nodes[i%len(nodes)].Engine, r.form(b.pushed+i))
 	}
 	if err := parallel(r.Concurrency, r.Deliveries, feed); err != nil {
 		return err
@@ -402,7 +419,7 @@ func (r *rig) nodes(ctx context.Context, target *stub, b *book) (nodes []*node, 
 		nodes = append(nodes, n)
 		warm := 1_000_000_000 + b.want
 		b.want++
-		if err := push(ctx, n.Engine, r.form(warm, patientOf(warm))); err != nil {
+		if err := push(ctx, n.Engine, r.form(warm)); err != nil {
 			return nodes, err
 		}
 		if err := nothingMoves(ctx, n.ledger); err != nil {

@@ -20,11 +20,17 @@ import (
 	"github.com/kiungo-health/kiungo/internal/simulate"
 )
 
-// form is the n-th form: its own case, patient and national id.
-func (r *rig) form(n int, patient string) []byte {
+// form is the n-th form: its own case and patient, and national id.
+func (r *rig) form(n int) []byte { return r.formOf(n, patientOf(n)) }
+
+func (r *rig) formOf(n int, patient string) []byte {
 	id := uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "bench form %d", n)).String()
 	kase := uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "bench case %d", n)).String()
-	return []byte(strings.NewReplacer("FORM", id, "CASE", kase, "PATIENT", patient, "NID", nationalID(n)).Replace(r.sample))
+	lane := "none"
+	if r.Lanes > 0 {
+		lane = fmt.Sprint("number ", n%r.Lanes)
+	}
+	return []byte(strings.NewReplacer("FORM", id, "CASE", kase, "PATIENT", patient, "NID", nationalID(n), "LANE", lane).Replace(r.sample))
 }
 
 // padding is so many kB of answers that no flow reads, as real forms have them:
@@ -72,7 +78,7 @@ func (r *rig) record(ctx context.Context) ([]exchange, map[string]bool, int, err
 			return nil, nil, 0, err
 		}
 		tap.reset()
-		if err := push(ctx, n.Engine, r.form(-1-i, id)); err != nil {
+		if err := push(ctx, n.Engine, r.formOf(-1-i, id)); err != nil {
 			return nil, nil, 0, err
 		}
 		if err := n.Settle(ctx, 30*time.Second); err != nil {

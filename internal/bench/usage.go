@@ -5,6 +5,7 @@ import (
 	"runtime/metrics"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -53,13 +54,18 @@ func inUse() float64 {
 	return float64(sample[0].Value.Uint64()) / (1 << 20)
 }
 
+// statm is opened once: to open it every 10 ms took a hundredth of a run.
+var statm = sync.OnceValues(func() (*os.File, error) { return os.Open("/proc/self/statm") })
+
 // resident is this process's resident memory in MB, from /proc.
 func resident() float64 {
-	text, err := os.ReadFile("/proc/self/statm")
+	f, err := statm()
 	if err != nil {
 		return 0
 	}
-	fields := strings.Fields(string(text))
+	text := make([]byte, 128)
+	n, _ := f.ReadAt(text, 0) // it ends before: io.EOF
+	fields := strings.Fields(string(text[:n]))
 	if len(fields) < 2 {
 		return 0
 	}

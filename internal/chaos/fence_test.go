@@ -57,8 +57,8 @@ func cutOff(r *round) {
 	w := r.world(postgrestest.Shared(r).URL(schema()), 2)
 	w.sluggish()
 	m := w.members[0]
-	c := newCable(r.T, w.url)
-	m.Database = c.url
+	c := postgrestest.NewCable(r, w.url, nil)
+	m.Database = c.URL
 	for _, m := range w.members {
 		m.Lease = cutLease
 		m.start()
@@ -77,9 +77,9 @@ func cutOff(r *round) {
 		w.pause(50*time.Millisecond, 300*time.Millisecond)
 		cut := time.Now()
 		if w.rng.IntN(2) == 0 {
-			c.pull()
+			c.Pull()
 		} else {
-			c.clamp()
+			c.Clamp()
 		}
 		w.orphaned(node)
 		if whole() {
@@ -88,7 +88,7 @@ func cutOff(r *round) {
 			w.pause(cutLease*3/2, 2*cutLease)
 		}
 		mended := time.Now()
-		c.mend()
+		c.Mend()
 		w.calmly()
 		w.sluggish()
 		// Its last heartbeat was before the cut: by then nothing of it may be sent.

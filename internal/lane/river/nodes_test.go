@@ -5,9 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -207,13 +204,13 @@ func TestRollingRestartUnderLoadLosesNothing(t *testing.T) {
 // it has a delivery in hand.
 func TestACutOffNodeSendsNothingAndIsTakenOver(t *testing.T) {
 	s := newSite(t)
-	cable := newCable(t, s.url)
+	cable := postgrestest.NewCable(t, s.url, nil)
 	block := make(chan struct{})
-	cut := s.start(0, cable.url, block)
+	cut := s.start(0, cable.URL, block)
 	s.accept(cut, "f1", "1")
 	s.accept(cut, "f2", "1")
 	within(s, cut.waits) // with its plan journaled
-	cable.pull()
+	cable.Pull()
 	s.done(s.start(1, s.url, nil), 2)
 	if until, ok := cut.Lease(t.Context()); ok {
 		t.Errorf("the node may send until %s", until)
@@ -236,56 +233,5 @@ func within[T any](s *site, from <-chan T) T {
 	case <-time.After(patience):
 		s.Fatal("it does not come")
 		panic("not reached")
-	}
-}
-
-// cable is a way to the database that can be pulled.
-type cable struct {
-	url   string
-	l     net.Listener
-	mu    sync.Mutex
-	conns []net.Conn
-}
-
-func newCable(t *testing.T, database string) *cable {
-	u, err := url.Parse(database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	to := u.Host
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Host = l.Addr().String()
-	c := &cable{url: u.String(), l: l}
-	t.Cleanup(c.pull)
-	go func() {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return
-			}
-			out, err := net.Dial("tcp", to)
-			if err != nil {
-				in.Close()
-				return
-			}
-			c.mu.Lock()
-			c.conns = append(c.conns, in, out)
-			c.mu.Unlock()
-			go io.Copy(in, out)
-			go io.Copy(out, in)
-		}
-	}()
-	return c
-}
-
-func (c *cable) pull() {
-	c.l.Close()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, conn := range c.conns {
-		conn.Close()
 	}
 }

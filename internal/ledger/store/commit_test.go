@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"net"
-	"net/url"
 	"sync/atomic"
 	"testing"
 
@@ -70,9 +68,10 @@ func once(t *testing.T, s *Store, doc string) {
 func TestACommitCutOffIsAskedAbout(t *testing.T) {
 	for name, before := range map[string]bool{"before it": true, "before its answer": false} {
 		t.Run(name, func(t *testing.T) {
-			w := newWireTap(t, postgrestest.URL(t))
+			var w commitCut
+			cable := postgrestest.NewCable(t, postgrestest.URL(t), w.tap)
 			armed := true
-			s := pgAt(t, w.url, t.TempDir(), Options{Fault: func(point string) error {
+			s := pgAt(t, cable.URL, t.TempDir(), Options{Fault: func(point string) error {
 				if point == "before commit" && w.ready.Load() && armed {
 					armed = false
 					w.cutAt(before)
@@ -101,10 +100,9 @@ func TestACommitCutOffIsAskedAbout(t *testing.T) {
 	}
 }
 
-// wireTap stands between a store and its database, and cuts the connection on
-// which COMMIT comes.
-type wireTap struct {
-	url   string
+// commitCut cuts the connection on which the next COMMIT comes, once that was
+// asked for.
+type commitCut struct {
 	ready atomic.Bool
 	mode  atomic.Int32 // 0: nothing; else see below
 	cuts  atomic.Int32
@@ -115,7 +113,7 @@ const (
 	cutAfter             // its answer does not come back
 )
 
-func (w *wireTap) cutAt(before bool) {
+func (w *commitCut) cutAt(before bool) {
 	if before {
 		w.mode.Store(cutBefore)
 		return
@@ -123,82 +121,28 @@ func (w *wireTap) cutAt(before bool) {
 	w.mode.Store(cutAfter)
 }
 
-func newWireTap(t *testing.T, database string) *wireTap {
-	t.Helper()
-	u, err := url.Parse(database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	to := u.Host
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	u.Host = l.Addr().String()
-	w := &wireTap{url: u.String()}
-	go func() {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go w.carry(in, to)
-		}
-	}()
-	return w
-}
-
-func (w *wireTap) carry(in net.Conn, to string) {
-	defer in.Close()
-	out, err := net.Dial("tcp", to)
-	if err != nil {
-		return
-	}
-	defer out.Close()
+// tap is a postgrestest.Tap.
+func (w *commitCut) tap() (there, back func([]byte) bool) {
 	var deaf atomic.Bool
-	go func() {
-		defer in.Close()
-		buf := make([]byte, 64<<10)
-		for {
-			n, err := out.Read(buf)
-			if n > 0 && deaf.Load() {
-				return // the database has answered
-			}
-			if n > 0 {
-				_, _ = in.Write(buf[:n])
-			}
-			if err != nil {
-				return
-			}
-		}
-	}()
 	// A writer's connection begins transactions. When its next COMMIT is awaited,
 	// it may be prepared first; what comes then without its name is the COMMIT.
 	writer := false
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := in.Read(buf)
-		writer = writer || bytes.Contains(buf[:n], []byte("BEGIN"))
-		if writer && n > 0 && !bytes.Contains(buf[:n], []byte("COMMIT")) {
-			switch w.mode.Swap(0) {
-			case cutBefore:
-				w.cuts.Add(1)
-				return
-			case cutAfter:
-				w.cuts.Add(1)
-				deaf.Store(true)
-			}
+	there = func(part []byte) bool {
+		writer = writer || bytes.Contains(part, []byte("BEGIN"))
+		if !writer || bytes.Contains(part, []byte("COMMIT")) {
+			return true
 		}
-		if n > 0 {
-			if _, err := out.Write(buf[:n]); err != nil {
-				return
-			}
+		switch w.mode.Swap(0) {
+		case cutBefore:
+			w.cuts.Add(1)
+			return false
+		case cutAfter:
+			w.cuts.Add(1)
+			deaf.Store(true)
 		}
-		if err != nil {
-			return
-		}
+		return true
 	}
+	return there, func([]byte) bool { return !deaf.Load() } // the database has answered
 }
 
 // TestATransactionLostInACrashIsNotTakenForAnother has the database crash before

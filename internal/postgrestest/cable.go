@@ -1,6 +1,4 @@
-//go:build unix
-
-package chaos
+package postgrestest
 
 import (
 	"net"
@@ -9,12 +7,17 @@ import (
 	"testing"
 )
 
-// cable is a node's way to the database: it can be pulled out, so that both
+// Tap looks at what goes through one connection of a cable, to the database and
+// back; when it gives false, the connection is cut before that is passed on.
+type Tap func() (there, back func(part []byte) bool)
+
+// Cable is a node's way to the database: it can be pulled out, so that both
 // ends notice, and clamped, so that neither does.
-type cable struct {
-	url string
+type Cable struct {
+	URL string // of the database, by this way
 	to  string
 	l   net.Listener
+	tap Tap
 
 	mu      sync.Mutex
 	mended  sync.Cond
@@ -23,22 +26,23 @@ type cable struct {
 	clamped bool
 }
 
-func newCable(t *testing.T, database string) *cable {
+// NewCable lays one, with a tap or nil; it is gone with the test.
+func NewCable(t testing.TB, database string, tap Tap) *Cable {
 	t.Helper()
 	u, err := url.Parse(database)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cable{to: u.Host, conns: map[net.Conn]bool{}}
+	c := &Cable{to: u.Host, tap: tap, conns: map[net.Conn]bool{}}
 	c.mended.L = &c.mu
 	if c.l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
 	u.Host = c.l.Addr().String()
-	c.url = u.String()
+	c.URL = u.String()
 	t.Cleanup(func() {
 		c.l.Close()
-		c.pull()
+		c.Pull()
 	})
 	go func() {
 		for {
@@ -52,7 +56,7 @@ func newCable(t *testing.T, database string) *cable {
 	return c
 }
 
-func (c *cable) connect(in net.Conn) {
+func (c *Cable) connect(in net.Conn) {
 	defer in.Close()
 	if !c.whole() {
 		return
@@ -69,15 +73,19 @@ func (c *cable) connect(in net.Conn) {
 	}
 	c.conns[in], c.conns[out] = true, true
 	c.mu.Unlock()
-	back := make(chan struct{})
+	there, back := pass, pass
+	if c.tap != nil {
+		there, back = c.tap()
+	}
+	ended := make(chan struct{})
 	go func() {
-		c.carry(in, out)
+		c.carry(in, out, back)
 		in.Close()
-		close(back)
+		close(ended)
 	}()
-	c.carry(out, in)
+	c.carry(out, in, there)
 	out.Close()
-	<-back
+	<-ended
 	c.mu.Lock()
 	delete(c.conns, in)
 	delete(c.conns, out)
@@ -85,7 +93,7 @@ func (c *cable) connect(in net.Conn) {
 }
 
 // whole waits until the cable is not clamped; false if it is pulled.
-func (c *cable) whole() bool {
+func (c *Cable) whole() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for c.clamped && !c.pulled {
@@ -94,12 +102,14 @@ func (c *cable) whole() bool {
 	return !c.pulled
 }
 
-func (c *cable) carry(to, from net.Conn) {
+func pass([]byte) bool { return true }
+
+func (c *Cable) carry(to, from net.Conn, tap func([]byte) bool) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
 		if n > 0 {
-			if !c.whole() {
+			if !c.whole() || !tap(buf[:n]) {
 				return
 			}
 			if _, err := to.Write(buf[:n]); err != nil {
@@ -112,8 +122,8 @@ func (c *cable) carry(to, from net.Conn) {
 	}
 }
 
-// pull cuts all connections, and lets none be made.
-func (c *cable) pull() {
+// Pull cuts all connections, and lets none be made.
+func (c *Cable) Pull() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.pulled, c.clamped = true, false
@@ -123,15 +133,15 @@ func (c *cable) pull() {
 	c.mended.Broadcast()
 }
 
-// clamp lets nothing through, and says so to nobody.
-func (c *cable) clamp() {
+// Clamp lets nothing through, and says so to nobody.
+func (c *Cable) Clamp() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.clamped = true
 }
 
-// mend lets everything through again, also what was on its way.
-func (c *cable) mend() {
+// Mend lets everything through again, also what was on its way.
+func (c *Cable) Mend() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.pulled, c.clamped = false, false

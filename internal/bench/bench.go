@@ -141,6 +141,9 @@ func (r *rig) books(ctx context.Context, target *stub) ([]*book, error) {
 			err = fillBacklog(ctx, nodes[0].Engine, nodes[0].ledger, r)
 		}
 		closeAll(nodes)
+		if err == nil {
+			err = settle(ctx, b.database)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("fill the ledger: %w", err)
 		}

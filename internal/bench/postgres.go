@@ -37,6 +37,34 @@ func (r *rig) schema(name string) (string, error) {
 	return u.String(), nil
 }
 
+// settle does at once what PostgreSQL does by itself within minutes of so many
+// inserts: it vacuums the tables and looks at what is in them.
+func settle(ctx context.Context, database string) error {
+	if database == "" {
+		return nil
+	}
+	c, err := pgx.Connect(ctx, database)
+	if err != nil {
+		return err
+	}
+	defer c.Close(context.WithoutCancel(ctx))
+	rows, err := c.Query(ctx, `SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = current_schema()`)
+	if err != nil {
+		return err
+	}
+	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	for _, t := range tables {
+		if _, err := c.Exec(ctx, "VACUUM ANALYZE "+t); err != nil {
+			return err
+		}
+	}
+	_, err = c.Exec(ctx, "CHECKPOINT")
+	return err
+}
+
 func (r *rig) dropSchemas() {
 	if len(r.schemas) == 0 {
 		return

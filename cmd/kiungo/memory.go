@@ -13,8 +13,15 @@ const (
 	heapAim = 72 << 20
 	// The collector runs when the heap has grown by so much of what is in use.
 	mostGrowth, leastGrowth = 400, 100
+	// memoryAim is what Go's part of the memory may come to, stacks and what is not
+	// yet given back included, before garbage is collected earlier than that: many
+	// deliveries at a time have large stacks.
+	memoryAim = 96 << 20
+	// beside is how much memory there may be beside twice what is in use, if that
+	// is more: a limit near what is in use would collect without end.
+	beside = 48 << 20
 	// aimed is how often that is worked out anew.
-	aimed = 2 * time.Second
+	aimed = time.Second
 )
 
 // collectRarely lets garbage grow to heapAim before it is collected: with the
@@ -26,17 +33,28 @@ func collectRarely() {
 		return
 	}
 	debug.SetGCPercent(mostGrowth)
+	debug.SetMemoryLimit(memoryAim)
 	go func() {
-		now := mostGrowth
-		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		now, most := mostGrowth, int64(memoryAim)
+		sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 		for range time.Tick(aimed) {
-			metrics.Read(live)
-			if next := growth(live[0].Value.Uint64()); next != now {
+			metrics.Read(sample)
+			live := sample[0].Value.Uint64()
+			if next := growth(live); next != now {
 				debug.SetGCPercent(next)
 				now = next
 			}
+			if next := limit(live); next != most {
+				debug.SetMemoryLimit(next)
+				most = next
+			}
 		}
 	}()
+}
+
+// limit is what Go's part of the memory may come to, with so much in use.
+func limit(live uint64) int64 {
+	return max(memoryAim, int64(2*live)+beside)
 }
 
 // growth is by how many percent of what is in use the heap may grow.

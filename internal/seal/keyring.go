@@ -58,27 +58,72 @@ func Create(path string) (*Ring, error) {
 	return newRing(f)
 }
 
-// Rotate adds a new key to a keyring; what is sealed from now on uses it, and
-// what was sealed before stays readable. The hashing key is not changed.
-func Rotate(path string) error {
+// Key is what may be known of a key.
+type Key struct {
+	ID   int       `json:"id"`
+	Made time.Time `json:"made"`
+	Used bool      `json:"used"` // by those who load the keyring from now on
+}
+
+// Keys lists the keys of a keyring, oldest first.
+func Keys(path string) ([]Key, error) {
 	f, err := read(path)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	out := make([]Key, len(f.Keys))
+	for i, k := range f.Keys {
+		out[i] = Key{ID: int(k.ID), Made: k.Made, Used: k.ID == f.Current}
+	}
+	return out, nil
+}
+
+// Add puts a new key into a keyring, which nothing is sealed with until Use: the
+// nodes that share a ledger are all to know it before.
+func Add(path string) (int, error) {
+	f, err := read(path)
+	if err != nil {
+		return 0, err
 	}
 	last := f.Keys[len(f.Keys)-1].ID
 	if last == packed-1 { // the highest bit marks what is compressed
-		return fmt.Errorf("keyring %s has used all its key ids", path)
+		return 0, fmt.Errorf("keyring %s has used all its key ids", path)
 	}
 	f.Keys = append(f.Keys, key{ID: last + 1, Key: random(), Made: time.Now().UTC().Truncate(time.Second)})
-	f.Current = last + 1
+	return int(last + 1), replace(path, f)
+}
+
+// Use has the newest key of a keyring seal what is written from the next Load on;
+// what was sealed before stays readable. The hashing key is not changed.
+func Use(path string) (int, error) {
+	f, err := read(path)
+	if err != nil {
+		return 0, err
+	}
+	f.Current = f.Keys[len(f.Keys)-1].ID
+	return int(f.Current), replace(path, f)
+}
+
+// replace stores a keyring in the place of the one before it, whole or not at all.
+func replace(path string, f *file) error {
 	next := path + ".new"
-	if err := write(next, f, os.O_TRUNC); err != nil {
-		return fmt.Errorf("rotate keyring: %w", err)
+	was, err := os.Stat(path)
+	if err == nil {
+		err = write(next, f, os.O_TRUNC)
 	}
-	if err := os.Rename(next, path); err != nil {
-		return fmt.Errorf("rotate keyring: %w", err)
+	if err == nil {
+		err = giveTo(next, was)
 	}
-	return syncDir(filepath.Dir(path))
+	if err == nil {
+		err = os.Rename(next, path)
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		return fmt.Errorf("change keyring %s: %w", path, err)
+	}
+	return nil
 }
 
 // Temporary gives a keyring that lives in memory only, for tests and demos.

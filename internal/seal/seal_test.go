@@ -62,7 +62,9 @@ func TestMacTellsPartsApart(t *testing.T) {
 	}
 }
 
-func TestRotatedKeyringReadsOldValues(t *testing.T) {
+// TestAnAddedKeyIsUsedWhenSaidSo, and what older keys sealed stays readable; a
+// keyring that has the key, and does not use it yet, reads what it seals.
+func TestAnAddedKeyIsUsedWhenSaidSo(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys.json")
 	old, err := Create(path)
 	if err != nil {
@@ -70,12 +72,29 @@ func TestRotatedKeyringReadsOldValues(t *testing.T) {
 	}
 	salt := NewSalt()
 	s, m := old.Box(salt).Seal(nil, []byte("x")), old.Mac("a", "b")
-	if err := Rotate(path); err != nil {
+	if id, err := Add(path); err != nil || id != 2 {
+		t.Fatal(id, err)
+	}
+	added, err := Load(path)
+	if err != nil {
 		t.Fatal(err)
+	}
+	if got, err := old.Box(salt).Open(nil, added.Box(salt).Seal(nil, []byte("x"))); err != nil || string(got) != "x" {
+		t.Errorf("the new key is used already: %q, %v", got, err)
+	}
+	if id, err := Use(path); err != nil || id != 2 {
+		t.Fatal(id, err)
+	}
+	keys, err := Keys(path)
+	if err != nil || len(keys) != 2 || keys[0].Used || !keys[1].Used || keys[1].Made.IsZero() {
+		t.Errorf("%+v, %v", keys, err)
 	}
 	now, err := Load(path)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if got, err := added.Box(salt).Open(nil, now.Box(salt).Seal(nil, []byte("x"))); err != nil || string(got) != "x" {
+		t.Errorf("a node that knows the key does not read it: %q, %v", got, err)
 	}
 	if got, err := now.Box(salt).Open(nil, s); err != nil || string(got) != "x" {
 		t.Fatalf("old value: %q, %v", got, err)

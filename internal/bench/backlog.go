@@ -25,9 +25,13 @@ func fillBacklog(ctx context.Context, e *engine.Engine, l ledger.Ledger, r *rig)
 		return fmt.Errorf("commcare takes no messages")
 	}
 	const chunk = 500
-	for n := 0; n < r.Waiting; n += chunk {
+	most := r.Waiting
+	if r.Database != "" && most >= 2*copied {
+		most = copied // and multiply
+	}
+	for n := 0; n < most; n += chunk {
 		var batch []connector.Incoming
-		for i := n; i < min(n+chunk, r.Waiting); i++ {
+		for i := n; i < min(n+chunk, most); i++ {
 			var doc map[string]any
 			if err := json.Unmarshal(r.form(2_000_000_000+i), &doc); err != nil {
 				return err

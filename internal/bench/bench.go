@@ -142,6 +142,9 @@ func (r *rig) books(ctx context.Context, target *stub) ([]*book, error) {
 		}
 		closeAll(nodes)
 		if err == nil {
+			b.waiting, err = multiply(ctx, b.database, r.Waiting)
+		}
+		if err == nil {
 			err = settle(ctx, b.database)
 		}
 		if err != nil {

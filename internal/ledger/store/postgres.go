@@ -403,7 +403,9 @@ func (p *postgres) read(ctx context.Context, s *Store, f func(conn) error) error
 		fresh := r.c == nil || r.c.c.IsClosed()
 		if fresh {
 			var err error
-			if r.c, err = openPg(ctx, p.conf, map[string]string{"default_transaction_read_only": "on", "enable_seqscan": "off", "jit": "off", "statement_timeout": "5000"}); err != nil {
+			settings := planSettings()
+			settings["default_transaction_read_only"], settings["statement_timeout"] = "on", "5000"
+			if r.c, err = openPg(ctx, p.conf, settings); err != nil {
 				r.c = nil
 				return fmt.Errorf("%w: %w", ledger.ErrAway, err)
 			}

@@ -18,8 +18,8 @@ SELECT nextval('lane_number'), k.mac, k.name, NULL, 0, 0, 0, 0, 0, 0, 0 FROM unn
 WHERE NOT EXISTS (SELECT 1 FROM lane l WHERE l.mac = k.mac) ON CONFLICT (mac) DO NOTHING`
 	qLockLanes   = `SELECT ` + laneCols + ` FROM lane WHERE alias = 0 AND id = ANY(CAST(? AS BIGINT[])) ORDER BY id FOR UPDATE`
 	qLockByMac   = `SELECT ` + laneCols + ` FROM lane WHERE alias = 0 AND (mac = ANY(CAST(? AS BYTEA[])) OR id = ANY(CAST(? AS BIGINT[]))) ORDER BY id FOR UPDATE`
-	qAliasLanes  = `SELECT id, mac, alias FROM lane WHERE alias <> 0 AND id = ANY(CAST(? AS BIGINT[]))`
-	qAliasByMac  = `SELECT id, mac, alias FROM lane WHERE alias <> 0 AND (mac = ANY(CAST(? AS BYTEA[])) OR id = ANY(CAST(? AS BIGINT[])))`
+	qAliasLanes  = `SELECT id, mac, alias FROM lane WHERE alias + 0 <> 0 AND id = ANY(CAST(? AS BIGINT[]))`
+	qAliasByMac  = `SELECT id, mac, alias FROM lane WHERE alias + 0 <> 0 AND (mac = ANY(CAST(? AS BYTEA[])) OR id = ANY(CAST(? AS BIGINT[])))`
 	qFences      = `SELECT ` + laneCols + ` FROM lane WHERE id = ANY(CAST(? AS BIGINT[]))`
 	qDrawSeqs    = `SELECT nextval('receive_number') FROM generate_series(1, CAST(? AS BIGINT))`
 	qAllVersions = `SELECT doc, mac, message FROM version WHERE doc = ANY(CAST(? AS BYTEA[])) ORDER BY seq, message`

@@ -26,12 +26,16 @@ const qServerLife = `SELECT CAST(pg_postmaster_start_time() AS TEXT) || ' ' || C
 // writerSettings are the session's. A node that is paused or cut off within a
 // transaction must not keep its locks from the others.
 func (p *postgres) writerSettings() map[string]string {
-	return map[string]string{
-		"idle_in_transaction_session_timeout": "10000",
-		"enable_seqscan":                      "off", // all that is written is found by index; a young table's plan must not last
-		"jit":                                 "off",
-		"synchronous_commit":                  p.syncCommit,
-	}
+	settings := planSettings()
+	settings["idle_in_transaction_session_timeout"] = "10000"
+	settings["synchronous_commit"] = p.syncCommit
+	return settings
+}
+
+// planSettings have every row found by its index, one at a time: the plan that
+// was right for a young table lasts when it has grown.
+func planSettings() map[string]string {
+	return map[string]string{"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
 }
 
 // errLost says that the connection was lost, with nothing committed.

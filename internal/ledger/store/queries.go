@@ -63,7 +63,7 @@ ON CONFLICT (flow, state, shard) DO UPDATE SET n = tally.n + excluded.n, calls =
 
 	// claims
 	qClaimOwner   = `SELECT delivery FROM claim WHERE record = ?`
-	qWaited       = `SELECT 1 WHERE EXISTS (SELECT 1 FROM claim_wait WHERE delivery = ?) OR EXISTS (SELECT 1 FROM claim c JOIN claim_wait w ON w.record = c.record WHERE c.delivery = ?)`
+	qWaited       = `SELECT 1 WHERE EXISTS (SELECT 1 FROM claim_wait WHERE delivery = ?) OR EXISTS (SELECT 1 FROM claim c WHERE c.delivery = ? AND (SELECT COUNT(*) FROM claim_wait w WHERE w.record = c.record) > 0)`
 	qClaim        = `INSERT INTO claim (record, delivery) VALUES (?, ?)`
 	qClaimsOf     = `SELECT record FROM claim WHERE delivery = ?`
 	qUnclaim      = `DELETE FROM claim WHERE record = ?`

@@ -36,7 +36,7 @@ func (b *bench) at(id int64) int {
 // deliveries than start while the bell is on its way, far from all of them.
 func testClasses(t *testing.T, nodes int, mk Make) {
 	b := newBench(t, nodes, mk, lane.Options{Sweep: 50 * time.Millisecond})
-	const bulk, took = 600, 10 * time.Millisecond
+	const bulk, took = 1200, 10 * time.Millisecond
 	b.backfill(bulk, took)
 	b.bulkBegun(20)
 	const today = 10
@@ -52,8 +52,8 @@ func testClasses(t *testing.T, nodes int, mk Make) {
 	b.drained()
 	for id := range int64(today) {
 		// In process it is the next that is free; a bell of River's takes some
-		// milliseconds, in which others start.
-		if passed := b.at(id+1) - before[id]; passed > bulk/4 {
+		// milliseconds, on a busy machine a tenth of a second, in which others start.
+		if passed := b.at(id+1) - before[id]; passed > bulk/2 {
 			t.Errorf("lane %d began after %d others", id+1, passed)
 		}
 	}
@@ -85,7 +85,7 @@ func testStarve(t *testing.T, nodes int, mk Make) {
 // is kept, and all of it goes first.
 func testBehind(t *testing.T, nodes int, mk Make) {
 	b := newBench(t, nodes, mk, lane.Options{Sweep: 50 * time.Millisecond})
-	const bulk = 400
+	const bulk = 1200
 	b.backfill(bulk, 10*time.Millisecond)
 	b.bulkBegun(20)
 	last := int64(bulkLane + bulk - 1) // of the back-fill

@@ -33,7 +33,7 @@ var personal = regexp.MustCompile(`(?i)(given|family|first|middle|last|full|pati
 
 // ours are values under such keys that are not: names of the site's own, and
 // names of fields.
-var ours = regexp.MustCompile(`^(i\d\d|demo|openmrs|commcare|dhis2|cht|http|true|false|Unknown|none|/)|^properties/`)
+var ours = regexp.MustCompile(`^(i\d\d|demo|openmrs|commcare|dhis2|cht|http|true|false|Unknown|none|/)|^(properties|name|address|attributes|identifiers)/`)
 
 // harvest gathers what is somebody's in a document.
 func harvest(v any, under string, into map[string]bool) {

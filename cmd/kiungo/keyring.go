@@ -64,38 +64,34 @@ func (a *app) keyringShowCmd() *cobra.Command {
 }
 
 func (a *app) keyringAddCmd() *cobra.Command {
-	return &cobra.Command{
-		Use:   "add FILE",
-		Short: "Put a new key into a keyring, to be used later",
-		Long: "Add puts a new key into a keyring. It seals nothing yet: first every node that shares the ledger is to know it, for a\n" +
+	return a.keyringChangeCmd("add", "Put a new key into a keyring, to be used later",
+		"Add puts a new key into a keyring. It seals nothing yet: first every node that shares the ledger is to know it, for a\n"+
 			"node cannot read what a key that it does not have has sealed. Then: kiungo keyring use.",
-		Example: "  kiungo keyring add /etc/kiungo/keyring.json",
-		Args:    cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			id, err := seal.Add(args[0])
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(a.out, "added key %d; it is not used yet. Copy %s to every node, and to where its copy is kept; start each node again;\nthen run: kiungo keyring use %s\n", id, args[0], args[0])
-			return nil
-		},
-	}
+		seal.Add, "added key %[1]d; it is not used yet. Copy %[2]s to every node, and to where its copy is kept; start each node again;\nthen run: kiungo keyring use %[2]s\n")
 }
 
 func (a *app) keyringUseCmd() *cobra.Command {
-	return &cobra.Command{
-		Use:   "use FILE",
-		Short: "Seal with the newest key of a keyring from the next start on",
-		Long: "Use has the newest key of a keyring seal what is written from the next start of a node on. Older keys stay in the\n" +
+	return a.keyringChangeCmd("use", "Seal with the newest key of a keyring from the next start on",
+		"Use has the newest key of a keyring seal what is written from the next start of a node on. Older keys stay in the\n"+
 			"keyring: what they sealed is read with them.",
-		Example: "  kiungo keyring use /etc/kiungo/keyring.json",
+		seal.Use, "key %[1]d seals what is written from the next start on. Copy %[2]s to every node, and to where its copy is kept, and start each\nnode again, one after the other.\n")
+}
+
+// keyringChangeCmd changes a keyring, and says what is done, and to do, with the
+// key's number and the file.
+func (a *app) keyringChangeCmd(verb, short, long string, change func(path string) (int, error), said string) *cobra.Command {
+	return &cobra.Command{
+		Use:     verb + " FILE",
+		Short:   short,
+		Long:    long,
+		Example: "  kiungo keyring " + verb + " /etc/kiungo/keyring.json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			id, err := seal.Use(args[0])
+			id, err := change(args[0])
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(a.out, "key %d seals what is written from the next start on. Copy %s to every node, and to where its copy is kept, and start each\nnode again, one after the other.\n", id, args[0])
+			fmt.Fprintf(a.out, said, id, args[0])
 			return nil
 		},
 	}

@@ -26,8 +26,8 @@ func fillBacklog(ctx context.Context, e *engine.Engine, l ledger.Ledger, r *rig)
 	}
 	const chunk = 500
 	most := r.Waiting
-	if r.Database != "" && most >= 2*copied {
-		most = copied // and multiply
+	if r.copies() > 0 {
+		most = copied
 	}
 	for n := 0; n < most; n += chunk {
 		var batch []connector.Incoming

@@ -142,7 +142,7 @@ func (r *rig) books(ctx context.Context, target *stub) ([]*book, error) {
 		}
 		closeAll(nodes)
 		if err == nil {
-			b.waiting, err = multiply(ctx, b.database, r.Waiting)
+			b.waiting, err = r.multiply(ctx, b.database)
 		}
 		if err == nil {
 			err = settle(ctx, b.database)

@@ -42,7 +42,7 @@ func (r *rig) schema(name string) (string, error) {
 // million made the whole way take half an hour.
 const copied = 20_000
 
-// qCopies makes $1 copies of each waiting delivery.
+// qCopies makes so many copies of each waiting delivery.
 const qCopies = `
 CREATE TEMP TABLE source AS SELECT id, message, lane, row_number() OVER (ORDER BY id) AS n FROM delivery WHERE blocked_on <> '';
 CREATE TEMP TABLE last AS SELECT (SELECT count(*) FROM source) AS size, (SELECT max(id) FROM message) AS message, (SELECT max(id) FROM lane) AS lane,
@@ -65,12 +65,20 @@ INSERT INTO zone SELECT DISTINCT 'source', '', m.system, m.id / 4096 FROM messag
 SELECT setval('message_number', (SELECT max(id) FROM message)), setval('lane_number', (SELECT max(id) FROM lane)),
   setval('delivery_number', (SELECT max(id) FROM delivery)), setval('receive_number', (SELECT max(seq) FROM delivery));`
 
-// multiply copies what waits in a database until so many do, in whole copies; it
-// gives how many.
-func multiply(ctx context.Context, database string, waiting int) (int, error) {
-	times := waiting/copied - 1
-	if database == "" || times < 1 {
-		return waiting, nil
+// copies is how many copies of the first that wait are made; with none, all are
+// made the whole way.
+func (r *rig) copies() int {
+	if r.Database == "" {
+		return 0
+	}
+	return max(r.Waiting/copied-1, 0)
+}
+
+// multiply makes the copies, and gives how many wait then.
+func (r *rig) multiply(ctx context.Context, database string) (int, error) {
+	times := r.copies()
+	if times == 0 {
+		return r.Waiting, nil
 	}
 	c, err := pgx.Connect(ctx, database)
 	if err != nil {

@@ -9,16 +9,12 @@ import (
 // TestALedgerIsReadAndWrittenAfterItsKeyringGotANewKey: what the older key sealed
 // stays readable.
 func TestALedgerIsReadAndWrittenAfterItsKeyringGotANewKey(t *testing.T) {
-	dir := keyed(t)
-	lived(t, "", dir, "Wanjiku")
-	s := opened1(t, dir)
-	want := told(t, s)
-	s.Close()
+	dir, want := livedAndTold(t)
 	path := seal.Path(dir)
 	if _, err := seal.Add(path); err != nil {
 		t.Fatal(err)
 	}
-	s = opened(t, "", dir)
+	s := opened(t, "", dir)
 	same(t, "with a key that is not used yet", want, told(t, s))
 	s.Close()
 	if _, err := seal.Use(path); err != nil {

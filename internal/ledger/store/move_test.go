@@ -137,11 +137,7 @@ var errStop = errors.New("stopped by the test")
 // TestAMoveIsResumedWhereverItWasKilled moves to PostgreSQL and is stopped after
 // each chunk in turn; then it is moved back to a folder.
 func TestAMoveIsResumedWhereverItWasKilled(t *testing.T) {
-	dir := keyed(t)
-	lived(t, "", dir, "Wanjiku")
-	s := opened1(t, dir)
-	want := told(t, s)
-	s.Close()
+	dir, want := livedAndTold(t)
 	database := postgrestest.URL(t)
 	var moved *Moved
 	stops := 0
@@ -170,7 +166,7 @@ func TestAMoveIsResumedWhereverItWasKilled(t *testing.T) {
 	if _, err := OpenSQLite(t.Context(), dir, Options{}); err == nil || !strings.Contains(err.Error(), "was moved to database postgres on 127.0.0.1") {
 		t.Errorf("a moved ledger was opened: %v", err)
 	}
-	s = opened(t, database, dir)
+	s := opened(t, database, dir)
 	same(t, "moved to PostgreSQL", want, told(t, s))
 	if err := s.read(t.Context(), func(c conn) error { consistent(t, c); return nil }); err != nil {
 		t.Fatal(err)
@@ -203,6 +199,17 @@ func TestAMoveIsResumedWhereverItWasKilled(t *testing.T) {
 	if err := s.read(t.Context(), func(c conn) error { consistent(t, c); return nil }); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// livedAndTold gives the folder of a ledger in which much happened, closed, and
+// what it tells.
+func livedAndTold(t *testing.T) (dir, want string) {
+	t.Helper()
+	dir = keyed(t)
+	lived(t, "", dir, "Wanjiku")
+	s := opened1(t, dir)
+	defer s.Close()
+	return dir, told(t, s)
 }
 
 // opened1 is opened; the first opening gives out what was in flight.

@@ -350,29 +350,29 @@ func TestEveryStatementGoesByAnIndexOnPostgres(t *testing.T) {
 	const analysed = "VACUUM ANALYZE"
 	for name, x := range map[string]struct {
 		fill []string
-		// others are statements whose plan is another one then, with the reason.
-		others map[string]string
+		// others are statements whose plan is another one then, by the reason.
+		others map[string][]string
 	}{
 		"full": {[]string{fillPostgres, analysed}, nil},
 		"nothing under way": {
 			[]string{fillPostgres, "DELETE FROM delivery_lane; DELETE FROM claim; DELETE FROM claim_wait; DELETE FROM passed; UPDATE lane SET due_at = NULL, owner = 0, alias = 0", analysed},
-			map[string]string{"asked by a person, of lanes that are aliases": "qLed"}},
-		"much waits": {[]string{fillWaiting, analysed}, map[string]string{
-			"asked by a person, of lanes that are aliases":                                                       "qLed",
-			"every delivery is of the flow and state that are asked for: the first is it":                        "qListOpen qStatFirst, listed open",
-			"nothing was made, and there are no questions and no archive: all is looked at, until it is a tenth": "qBefore qSince qQuestionsOf qWithdraw, bundle question, qRoutedDoc qRoutedLane qRoutedNewer",
+			map[string][]string{"asked by a person, of lanes that are aliases": {"qLed"}}},
+		"much waits": {[]string{fillWaiting, analysed}, map[string][]string{
+			"asked by a person, of lanes that are aliases":                                                       {"qLed"},
+			"every delivery is of the flow and state that are asked for: the first is it":                        {"qListOpen", "qStatFirst", "listed open"},
+			"nothing was made, and there are no questions and no archive: all is looked at, until it is a tenth": {"qBefore", "qSince", "qQuestionsOf", "qWithdraw", "bundle question", "qRoutedDoc", "qRoutedLane", "qRoutedNewer"},
 		}},
-		"new": {nil, map[string]string{
-			"a few rows are sorted, until there are more":        "qApart qDue qDueBulk qJournal qJournalStates qMadeBy qMadeOf qMadeThere qMessagesFrom qStatDueAt qTies qWaiters, bundle plan",
-			"a few rows are all looked at, until there are more": "qOlderOpen qWithdraw",
+		"new": {nil, map[string][]string{
+			"a few rows are sorted, until there are more":        {"qApart", "qDue", "qDueBulk", "qJournal", "qJournalStates", "qMadeBy", "qMadeOf", "qMadeThere", "qMessagesFrom", "qStatDueAt", "qTies", "qWaiters", "bundle plan"},
+			"a few rows are all looked at, until there are more": {"qOlderOpen", "qWithdraw"},
 		}},
 	} {
-		others := strings.Join(slices.Collect(maps.Values(x.others)), ", ")
+		others := slices.Concat(slices.Collect(maps.Values(x.others))...)
 		t.Run(name, func(t *testing.T) { plansOnPostgres(t, x.fill, others) })
 	}
 }
 
-func plansOnPostgres(t *testing.T, fill []string, others string) {
+func plansOnPostgres(t *testing.T, fill, others []string) {
 	s := pgAt(t, postgrestest.URL(t), t.TempDir(), Options{})
 	settings := planSettings()
 	settings["plan_cache_mode"] = "force_generic_plan"
@@ -387,8 +387,7 @@ func plansOnPostgres(t *testing.T, fill []string, others string) {
 		}
 	}
 	for i, st := range statements(t) {
-		if strings.Contains(st.sql, "RECURSIVE n(") || strings.HasPrefix(st.sql, "SELECT setval") || st.name == "listFrom" || st.name == "qColumnsSQLite" ||
-			regexp.MustCompile(`(^|[ ,])`+regexp.QuoteMeta(st.name)+`([ ,]|$)`).MatchString(others) {
+		if strings.Contains(st.sql, "RECURSIVE n(") || strings.HasPrefix(st.sql, "SELECT setval") || st.name == "listFrom" || st.name == "qColumnsSQLite" || slices.Contains(others, st.name) {
 			continue
 		}
 		name := fmt.Sprintf("p%d", i)

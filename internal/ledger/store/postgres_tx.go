@@ -16,8 +16,11 @@ const (
 	qMakeLanes = `INSERT INTO lane (id, mac, name, due_at, gen, owner, epoch, running, alias, merging, recovering)
 SELECT nextval('lane_number'), k.mac, k.name, NULL, 0, 0, 0, 0, 0, 0, 0 FROM unnest(CAST(? AS BYTEA[]), CAST(? AS BYTEA[])) AS k(mac, name)
 WHERE NOT EXISTS (SELECT 1 FROM lane l WHERE l.mac = k.mac) ON CONFLICT (mac) DO NOTHING`
-	qLockLanes   = `SELECT ` + laneCols + ` FROM lane WHERE alias = 0 AND id = ANY(CAST(? AS BIGINT[])) ORDER BY id FOR UPDATE`
-	qLockByMac   = `SELECT ` + laneCols + ` FROM lane WHERE alias = 0 AND (mac = ANY(CAST(? AS BYTEA[])) OR id = ANY(CAST(? AS BIGINT[]))) ORDER BY id FOR UPDATE`
+	qLockLanes = `SELECT ` + laneCols + ` FROM lane WHERE alias = 0 AND id = ANY(CAST(? AS BIGINT[])) ORDER BY id FOR UPDATE`
+	qLockByMac = `SELECT ` + laneCols + ` FROM lane WHERE alias = 0 AND (mac = ANY(CAST(? AS BYTEA[])) OR id = ANY(CAST(? AS BIGINT[]))) ORDER BY id FOR UPDATE`
+	// alias + 0 hides the condition from the index of aliases: PostgreSQL 15 took it
+	// for free when no lane was an alias as the table was analysed, and walked
+	// through all there were later.
 	qAliasLanes  = `SELECT id, mac, alias FROM lane WHERE alias + 0 <> 0 AND id = ANY(CAST(? AS BIGINT[]))`
 	qAliasByMac  = `SELECT id, mac, alias FROM lane WHERE alias + 0 <> 0 AND (mac = ANY(CAST(? AS BYTEA[])) OR id = ANY(CAST(? AS BIGINT[])))`
 	qFences      = `SELECT ` + laneCols + ` FROM lane WHERE id = ANY(CAST(? AS BIGINT[]))`

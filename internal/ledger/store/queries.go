@@ -62,7 +62,9 @@ ON CONFLICT (flow, state, shard) DO UPDATE SET n = tally.n + excluded.n, calls =
 	qJournal      = `SELECT n, kind, call, intent, at, epoch, body FROM journal WHERE plan = ? ORDER BY n`
 
 	// claims
-	qClaimOwner   = `SELECT delivery FROM claim WHERE record = ?`
+	qClaimOwner = `SELECT delivery FROM claim WHERE record = ?`
+	// COUNT, so that PostgreSQL asks for each claim of the delivery: a join it made
+	// by walking through all claims, if there were none when it was planned.
 	qWaited       = `SELECT 1 WHERE EXISTS (SELECT 1 FROM claim_wait WHERE delivery = ?) OR EXISTS (SELECT 1 FROM claim c WHERE c.delivery = ? AND (SELECT COUNT(*) FROM claim_wait w WHERE w.record = c.record) > 0)`
 	qClaim        = `INSERT INTO claim (record, delivery) VALUES (?, ?)`
 	qClaimsOf     = `SELECT record FROM claim WHERE delivery = ?`

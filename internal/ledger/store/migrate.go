@@ -20,7 +20,7 @@ type dialect struct {
 }
 
 var (
-	sqliteDialect = dialect{ID: "INTEGER PRIMARY KEY", Clustered: "WITHOUT ROWID", Blob: "BLOB"}
+	sqliteDialect = dialect{ID: "INTEGER PRIMARY KEY", Clustered: "WITHOUT ROWID", Blob: "BLOB", Only: "--sqlite "}
 	// Numbers begin at 1: 0 is none everywhere.
 	postgresDialect = dialect{ID: "BIGINT PRIMARY KEY CHECK (id > 0)", Blob: "BYTEA", Only: "--pg "}
 )
@@ -29,7 +29,7 @@ var (
 func (d dialect) adapt(sql string) []string {
 	var lines []string
 	for line := range strings.SplitSeq(sql, "\n") {
-		if rest, ok := strings.CutPrefix(line, d.Only); ok && d.Only != "" {
+		if rest, ok := strings.CutPrefix(line, d.Only); ok {
 			line = rest
 		}
 		if !strings.HasPrefix(line, "--") {

@@ -1,0 +1,89 @@
+-- Lines that begin with "--sqlite" are for SQLite only. There a table that is
+-- stored in the order of its key keeps whole rows in the inner pages of its
+-- tree: good for rows that are little more than their key, and bad for those
+-- with contents, of which a page holds seven. Their tables keep the rows in the
+-- order of arrival from now on, and their keys in an index.
+
+--sqlite CREATE TABLE made_rows (
+--sqlite   maker BLOB NOT NULL,
+--sqlite   name TEXT NOT NULL,
+--sqlite   system TEXT NOT NULL,
+--sqlite   kind TEXT NOT NULL,
+--sqlite   target BLOB NOT NULL,
+--sqlite   generation BIGINT NOT NULL,
+--sqlite   created BIGINT NOT NULL,
+--sqlite   gone BIGINT NOT NULL,
+--sqlite   sealed BLOB,
+--sqlite   PRIMARY KEY (maker, name)
+--sqlite );
+--sqlite INSERT INTO made_rows SELECT maker, name, system, kind, target, generation, created, gone, sealed FROM made ORDER BY maker, name;
+--sqlite DROP TABLE made;
+--sqlite ALTER TABLE made_rows RENAME TO made;
+
+--sqlite CREATE TABLE link_rows (
+--sqlite   ident BLOB NOT NULL,
+--sqlite   person BLOB NOT NULL,
+--sqlite   system TEXT NOT NULL,
+--sqlite   kind TEXT NOT NULL,
+--sqlite   state TEXT NOT NULL,
+--sqlite   at BIGINT NOT NULL,
+--sqlite   sealed BLOB,
+--sqlite   PRIMARY KEY (ident)
+--sqlite );
+--sqlite INSERT INTO link_rows SELECT ident, person, system, kind, state, at, sealed FROM link ORDER BY ident;
+--sqlite DROP TABLE link;
+--sqlite ALTER TABLE link_rows RENAME TO link;
+--sqlite CREATE INDEX link_person ON link (person);
+
+--sqlite CREATE TABLE snapshot_rows (
+--sqlite   target BLOB NOT NULL,
+--sqlite   system TEXT NOT NULL,
+--sqlite   kind TEXT NOT NULL,
+--sqlite   at BIGINT NOT NULL,
+--sqlite   sealed BLOB,
+--sqlite   PRIMARY KEY (target)
+--sqlite );
+--sqlite INSERT INTO snapshot_rows SELECT target, system, kind, at, sealed FROM snapshot ORDER BY target;
+--sqlite DROP TABLE snapshot;
+--sqlite ALTER TABLE snapshot_rows RENAME TO snapshot;
+
+--sqlite CREATE TABLE journal_rows (
+--sqlite   plan BIGINT NOT NULL,
+--sqlite   n BIGINT NOT NULL,
+--sqlite   kind TEXT NOT NULL,
+--sqlite   call TEXT NOT NULL,
+--sqlite   intent TEXT NOT NULL,
+--sqlite   at BIGINT NOT NULL,
+--sqlite   epoch BIGINT NOT NULL,
+--sqlite   body BLOB,
+--sqlite   PRIMARY KEY (plan, n)
+--sqlite );
+--sqlite INSERT INTO journal_rows SELECT plan, n, kind, call, intent, at, epoch, body FROM journal ORDER BY plan, n;
+--sqlite DROP TABLE journal;
+--sqlite ALTER TABLE journal_rows RENAME TO journal;
+
+--sqlite CREATE TABLE routed_rows (
+--sqlite   maker BLOB NOT NULL,
+--sqlite   doc BLOB NOT NULL,
+--sqlite   delivery BIGINT NOT NULL,
+--sqlite   message BIGINT NOT NULL,
+--sqlite   system TEXT NOT NULL,
+--sqlite   kind TEXT NOT NULL,
+--sqlite   flow TEXT NOT NULL,
+--sqlite   lane BIGINT NOT NULL,
+--sqlite   seq BIGINT NOT NULL,
+--sqlite   state TEXT NOT NULL,
+--sqlite   systems TEXT NOT NULL,
+--sqlite   calls BIGINT NOT NULL,
+--sqlite   generation BIGINT NOT NULL,
+--sqlite   created BIGINT NOT NULL,
+--sqlite   ended BIGINT NOT NULL,
+--sqlite   sealed BLOB,
+--sqlite   PRIMARY KEY (maker)
+--sqlite );
+--sqlite INSERT INTO routed_rows SELECT maker, doc, delivery, message, system, kind, flow, lane, seq, state, systems, calls, generation, created, ended, sealed FROM routed ORDER BY maker;
+--sqlite DROP TABLE routed;
+--sqlite ALTER TABLE routed_rows RENAME TO routed;
+--sqlite CREATE INDEX routed_doc ON routed (doc);
+--sqlite CREATE INDEX routed_lane ON routed (lane, delivery);
+--sqlite CREATE INDEX routed_delivery ON routed (delivery);

@@ -27,7 +27,7 @@ func (k *patientKind) observePart(c call.Check, a call.Answer) (call.Observed, b
 	if a.Status == http.StatusNotFound {
 		return call.Observed{}, false, nil
 	}
-	var row map[string]any
+	var row wireRow
 	if err := json.Unmarshal(a.Body, &row); err != nil {
 		return call.Observed{}, false, fmt.Errorf("read the %s that OpenMRS sent: %w", c.As, err)
 	}
@@ -36,7 +36,7 @@ func (k *patientKind) observePart(c call.Check, a call.Answer) (call.Observed, b
 			return call.Observed{}, false, nil
 		}
 	}
-	if row["voided"] == true {
+	if voided, _ := row.value("voided"); voided == true {
 		return call.Observed{}, true, nil
 	}
 	fields := record.Fields{}
@@ -50,14 +50,27 @@ func (k *patientKind) observePart(c call.Check, a call.Answer) (call.Observed, b
 		}
 	}
 	o := call.Observed{Exists: true, Fields: fields}
-	if id, _ := row["uuid"].(string); c.Key != "" && id != "" {
-		o.Outputs = call.Outputs{"uuid": id}
+	if v, _ := row.value("uuid"); c.Key != "" {
+		if id, _ := v.(string); id != "" {
+			o.Outputs = call.Outputs{"uuid": id}
+		}
 	}
 	return o, true, nil
 }
 
+// wireRow is a row of a sub-resource: large, and few of its properties are asked for.
+type wireRow map[string]json.RawMessage
+
+func (w wireRow) value(property string) (v any, shown bool) {
+	raw, shown := w[property]
+	if shown {
+		_ = json.Unmarshal(raw, &v) // it was read as JSON before
+	}
+	return v, shown
+}
+
 // partField reads one field from a row; false if the row does not show it.
-func (k *patientKind) partField(c call.Check, row map[string]any, path string) (any, bool) {
+func (k *patientKind) partField(c call.Check, row wireRow, path string) (any, bool) {
 	property, isText := path, true
 	switch c.As {
 	case "name":
@@ -66,16 +79,17 @@ func (k *patientKind) partField(c call.Check, row map[string]any, path string) (
 		property = strings.TrimPrefix(path, "address/")
 	case "identifier":
 		// A value in other letters may be the same; that depends on its type.
-		v, shown := row["identifier"].(string)
+		v, _ := row.value("identifier")
+		number, shown := v.(string)
 		wanted := c.Want.Text(path)
-		return v, shown && (v == wanted || wanted == "")
+		return number, shown && (number == wanted || wanted == "")
 	case "attribute":
-		v, shown := row["value"]
+		v, shown := row.value("value")
 		return attributeValue(v), shown
 	default:
 		isText = false
 	}
-	v, shown := row[property]
+	v, shown := row.value(property)
 	if !shown {
 		return nil, false
 	}

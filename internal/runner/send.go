@@ -126,21 +126,13 @@ func (x *execution) unsent(i int, cause error) error {
 
 func (x *execution) answered(ctx context.Context, i int, a call.Answer) error {
 	c := &x.plan.Calls[i]
-	outputs, err := c.Collect(a)
+	outputs, err := x.outputs(c, a)
 	if err != nil && c.Check != nil {
 		// Done, but we cannot read what it gave: the target will say.
 		return x.write(ctx, ledger.StepUnknown, i, lineData{})
 	}
 	if err != nil {
 		return &plan.Stop{State: ledger.Held, Code: "answer", Cause: c.System + " answers in an unknown form", Reason: err.Error()}
-	}
-	if c.ReadBack && c.Check != nil {
-		if o, err := x.kind(c).Observe(*c.Check, a); err == nil && o.Exists && c.Check.Judge(o, x.book.Output) != call.NotYet {
-			x.keepReading(c.Name, o)
-			if outputs == nil {
-				outputs = o.Outputs
-			}
-		}
 	}
 	if len(x.announced) > 0 || x.lastOfRun(i) {
 		// Its intent is durable; its answer waits for the next line. After a crash
@@ -153,6 +145,29 @@ func (x *execution) answered(ctx context.Context, i int, a call.Answer) error {
 		return nil
 	}
 	return x.write(ctx, ledger.StepAnswer, i, lineData{Outputs: outputs})
+}
+
+// outputs reads what a call gave from its answer, and keeps the answer as the
+// call's read-back where it shows as much as one: it is then decoded only once.
+func (x *execution) outputs(c *call.Call, a call.Answer) (call.Outputs, error) {
+	if !c.ReadBack || c.Check == nil {
+		return c.Collect(a)
+	}
+	o, err := x.kind(c).Observe(*c.Check, a)
+	if err != nil || !o.Exists || c.Check.Judge(o, x.book.Output) == call.NotYet {
+		return c.Collect(a)
+	}
+	x.keepReading(c.Name, o)
+	if len(c.Outputs) == 0 {
+		return o.Outputs, nil
+	}
+	out := make(call.Outputs, len(c.Outputs))
+	for name := range c.Outputs {
+		if out[name] = o.Outputs[name]; out[name] == "" {
+			return c.Collect(a)
+		}
+	}
+	return out, nil
 }
 
 // lastOfRun tells whether a call was announced together with others that are

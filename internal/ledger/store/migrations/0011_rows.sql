@@ -3,6 +3,8 @@
 -- tree: good for rows that are little more than their key, and bad for those
 -- with contents, of which a page holds seven. Their tables keep the rows in the
 -- order of arrival from now on, and their keys in an index.
+-- OR FAIL: else what a statement changed would be kept in memory, to be taken
+-- back if it failed; here all is.
 
 --sqlite CREATE TABLE made_rows (
 --sqlite   maker BLOB NOT NULL,
@@ -16,7 +18,7 @@
 --sqlite   sealed BLOB,
 --sqlite   PRIMARY KEY (maker, name)
 --sqlite );
---sqlite INSERT INTO made_rows SELECT maker, name, system, kind, target, generation, created, gone, sealed FROM made ORDER BY maker, name;
+--sqlite INSERT OR FAIL INTO made_rows SELECT maker, name, system, kind, target, generation, created, gone, sealed FROM made ORDER BY maker, name;
 --sqlite DROP TABLE made;
 --sqlite ALTER TABLE made_rows RENAME TO made;
 
@@ -30,7 +32,7 @@
 --sqlite   sealed BLOB,
 --sqlite   PRIMARY KEY (ident)
 --sqlite );
---sqlite INSERT INTO link_rows SELECT ident, person, system, kind, state, at, sealed FROM link ORDER BY ident;
+--sqlite INSERT OR FAIL INTO link_rows SELECT ident, person, system, kind, state, at, sealed FROM link ORDER BY ident;
 --sqlite DROP TABLE link;
 --sqlite ALTER TABLE link_rows RENAME TO link;
 --sqlite CREATE INDEX link_person ON link (person);
@@ -43,7 +45,7 @@
 --sqlite   sealed BLOB,
 --sqlite   PRIMARY KEY (target)
 --sqlite );
---sqlite INSERT INTO snapshot_rows SELECT target, system, kind, at, sealed FROM snapshot ORDER BY target;
+--sqlite INSERT OR FAIL INTO snapshot_rows SELECT target, system, kind, at, sealed FROM snapshot ORDER BY target;
 --sqlite DROP TABLE snapshot;
 --sqlite ALTER TABLE snapshot_rows RENAME TO snapshot;
 
@@ -58,7 +60,7 @@
 --sqlite   body BLOB,
 --sqlite   PRIMARY KEY (plan, n)
 --sqlite );
---sqlite INSERT INTO journal_rows SELECT plan, n, kind, call, intent, at, epoch, body FROM journal ORDER BY plan, n;
+--sqlite INSERT OR FAIL INTO journal_rows SELECT plan, n, kind, call, intent, at, epoch, body FROM journal ORDER BY plan, n;
 --sqlite DROP TABLE journal;
 --sqlite ALTER TABLE journal_rows RENAME TO journal;
 
@@ -81,7 +83,7 @@
 --sqlite   sealed BLOB,
 --sqlite   PRIMARY KEY (maker)
 --sqlite );
---sqlite INSERT INTO routed_rows SELECT maker, doc, delivery, message, system, kind, flow, lane, seq, state, systems, calls, generation, created, ended, sealed FROM routed ORDER BY maker;
+--sqlite INSERT OR FAIL INTO routed_rows SELECT maker, doc, delivery, message, system, kind, flow, lane, seq, state, systems, calls, generation, created, ended, sealed FROM routed ORDER BY maker;
 --sqlite DROP TABLE routed;
 --sqlite ALTER TABLE routed_rows RENAME TO routed;
 --sqlite CREATE INDEX routed_doc ON routed (doc);

@@ -106,8 +106,8 @@ func metadata(log []exchange) map[string]bool {
 		if strings.Contains(path, samplePatient) {
 			continue
 		}
-		for _, id := range uuidPattern.FindAllString(path, -1) {
-			out[id] = true
+		for at := nextUUID(path, 0); at >= 0; at = nextUUID(path, at+36) {
+			out[path[at:at+36]] = true
 		}
 	}
 	return out

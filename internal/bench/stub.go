@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,7 +23,20 @@ type exchange struct {
 	answer       []byte
 }
 
-var uuidPattern = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+// nextUUID gives where the next part of a path begins that is a UUID, -1 if none is.
+func nextUUID(path string, from int) int {
+	for ; from < len(path); from++ {
+		end := strings.IndexByte(path[from:], '/')
+		if end < 0 {
+			end = len(path) - from
+		}
+		if end == 36 && path[from+8] == '-' && path[from+13] == '-' && path[from+18] == '-' && path[from+23] == '-' {
+			return from
+		}
+		from += end
+	}
+	return -1
+}
 
 // stub answers at once, from a recording of one delivery against the
 // simulator: the ids of the request at hand stand where the recorded ones did.
@@ -69,19 +81,22 @@ func newStub(exchanges []exchange, patient string, keep map[string]bool, rest ht
 
 func (s *stub) key(method, uri string) string {
 	path, query, _ := strings.Cut(uri, "?")
-	path = uuidPattern.ReplaceAllStringFunc(path, func(id string) string {
-		if s.keep[id] {
-			return id
+	out := append(make([]byte, 0, len(method)+len(uri)+2), method...)
+	out = append(out, ' ')
+	done := 0
+	for at := nextUUID(path, 0); at >= 0; at = nextUUID(path, at+36) {
+		if !s.keep[path[at:at+36]] {
+			out = append(append(out, path[done:at]...), '*')
+			done = at + 36
 		}
-		return "*"
-	})
+	}
+	out = append(append(out, path[done:]...), '?')
 	// Of a query only the names matter: values are ids and moments.
-	var names []string
 	for part := range strings.SplitSeq(query, "&") {
 		name, _, _ := strings.Cut(part, "=")
-		names = append(names, name)
+		out = append(append(out, name...), '&')
 	}
-	return method + " " + path + "?" + strings.Join(names, "&")
+	return string(out)
 }
 
 func bodyUUID(body []byte) string {
@@ -231,8 +246,8 @@ func (s *stub) other(out, request []byte) ([]byte, error) {
 // patient finds the patient that a request is about: in the path, the query or the body.
 func (s *stub) patient(uri string, body []byte) string {
 	path, query, _ := strings.Cut(uri, "?")
-	if id := uuidPattern.FindString(path); id != "" && !s.keep[id] {
-		return id
+	if at := nextUUID(path, 0); at >= 0 && !s.keep[path[at:at+36]] {
+		return path[at : at+36]
 	}
 	if _, after, ok := strings.Cut("&"+query, "&patient="); ok && len(after) >= 36 {
 		return after[:36]

@@ -20,6 +20,7 @@ const (
 
 	// One that a person made due again may still be there.
 	notThere     = ` AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.id = r.delivery)`
+	qDocKnown    = `SELECT 1 FROM version WHERE doc = ? UNION ALL SELECT 1 FROM routed WHERE doc = ? LIMIT 1`
 	qRoutedDoc   = `SELECT ` + routedCols + ` FROM routed r WHERE r.doc = ?` + notThere + ` ORDER BY r.delivery`
 	qRoutedLane  = `SELECT ` + routedCols + ` FROM routed r WHERE r.lane = ? AND r.delivery < ?` + notThere + ` ORDER BY r.delivery DESC LIMIT ?`
 	qRoutedOne   = `SELECT ` + routedCols + ` FROM routed r WHERE r.delivery = ?`
@@ -82,9 +83,20 @@ func (s *Store) withRouted(out []ledger.Delivery, archived []routedRow, limit in
 // of those in the archive the newest for each flow and each-key.
 func (s *Store) Document(ctx context.Context, system, doc string) ([]ledger.Delivery, error) {
 	mac := s.ring.Mac("doc", system, doc)
+	known := false
+	err := s.read(ctx, func(c conn) (err error) {
+		known, err = one(c, qDocKnown, func(row) {}, mac, mac)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for a document: %w", err)
+	}
+	if !known {
+		return nil, nil // as most are that come in
+	}
 	var rows []workRow
 	var archived []routedRow
-	err := s.readAll(ctx, func(c conn) error {
+	err = s.readAll(ctx, func(c conn) error {
 		rows, archived = nil, nil
 		return c.every(all(qDeliveriesOfDoc, func(r row) { rows = append(rows, scanDelivery(r)) }, mac),
 			all(qRoutedDoc, func(r row) { archived = append(archived, scanRouted(r)) }, mac))

@@ -56,8 +56,8 @@ type System struct {
 	name      string
 	base      string // with /ws/rest/v1, without a slash at the end
 	username  string
-	password  string
-	location  string // name or uuid, as configured
+	header    http.Header // of every request: the user, who we are
+	location  string      // name or uuid, as configured
 	our       string
 	zone      *time.Location
 	http      *http.Client
@@ -94,7 +94,7 @@ func Open(c connector.Config) (*System, error) {
 		return nil, fmt.Errorf("system %s: the password holds a colon, and OpenMRS cannot read such a password: choose another", c.Name)
 	}
 	s := &System{
-		name: c.Name, username: c.Values["username"], password: c.Values["password"],
+		name: c.Name, username: c.Values["username"],
 		base:     strings.TrimRight(u.String(), "/") + restPath,
 		location: c.Values["location"], our: c.Our, zone: c.Zone, http: c.HTTP,
 		booleans: map[string]bool{
@@ -111,6 +111,11 @@ func Open(c connector.Config) (*System, error) {
 	if s.zone == nil {
 		s.zone = time.UTC
 	}
+	always := http.Request{Header: http.Header{}}
+	always.SetBasicAuth(s.username, c.Values["password"])
+	always.Header.Set("User-Agent", s.our)
+	always.Header.Set("Disable-WWW-Authenticate", "true")
+	s.header = always.Header
 	client := http.Client{Timeout: 60 * time.Second}
 	if s.http != nil {
 		client = *s.http

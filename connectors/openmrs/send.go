@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/kiungo-health/kiungo/internal/call"
@@ -48,10 +50,8 @@ func (s *System) Send(ctx context.Context, r call.Request) (call.Answer, error) 
 	for k, v := range r.Header {
 		req.Header.Set(k, v)
 	}
-	req.SetBasicAuth(s.username, s.password)
+	maps.Copy(req.Header, s.header)
 	req.Header.Set("Accept", accept)
-	req.Header.Set("User-Agent", s.our)
-	req.Header.Set("Disable-WWW-Authenticate", "true")
 	if len(r.Body) > 0 {
 		req.Header.Set("Content-Type", "application/json; charset=UTF-8")
 	}
@@ -68,7 +68,7 @@ func (s *System) Send(ctx context.Context, r call.Request) (call.Answer, error) 
 	if streams(r) {
 		body, err = s.spoolReport(r, resp)
 	} else {
-		body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+		body, err = readBody(resp.Body)
 	}
 	if err != nil {
 		return call.Answer{}, fmt.Errorf("read answer: %w", err)
@@ -125,6 +125,22 @@ func (s *System) serverNow() time.Time {
 // credentials from a server that is down.
 func (s *System) Probe() call.Request {
 	return call.Request{Method: http.MethodGet, Path: "/session"}
+}
+
+// bodies are buffers to read answers into: their length is seldom told before.
+var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// readBody reads an answer, up to a byte more than maxBody.
+func readBody(r io.Reader) ([]byte, error) {
+	const kept = 256 << 10
+	buf := bodies.Get().(*bytes.Buffer)
+	buf.Reset()
+	_, err := buf.ReadFrom(io.LimitReader(r, maxBody+1))
+	body := bytes.Clone(buf.Bytes())
+	if buf.Cap() <= kept {
+		bodies.Put(buf)
+	}
+	return body, err
 }
 
 // read makes the request that reads a resource.

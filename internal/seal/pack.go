@@ -2,6 +2,7 @@ package seal
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/klauspost/compress/s2"
 )
@@ -15,12 +16,21 @@ const packed = 1 << 15
 // nothing to gain.
 const packFrom = 192
 
-// pack compresses, or gives nil where that does not save an eighth.
-func pack(plain []byte) []byte {
+// packing are buffers to compress into; packKept is how large they may be.
+var packing = sync.Pool{New: func() any { return new([]byte) }}
+
+const packKept = 256 << 10
+
+// pack compresses, into buf if that is large enough, or gives nil where that
+// does not save an eighth.
+func pack(buf *[]byte, plain []byte) []byte {
 	if len(plain) < packFrom {
 		return nil
 	}
-	out := s2.Encode(nil, plain)
+	if n := s2.MaxEncodedLen(len(plain)); n > len(*buf) && n <= packKept {
+		*buf = make([]byte, n)
+	}
+	out := s2.Encode(*buf, plain)
 	if len(out) > len(plain)-len(plain)/8 {
 		return nil
 	}

@@ -39,7 +39,7 @@ type Ring struct {
 	current uint16
 	keys    map[uint16][]byte
 	main    *Box
-	macs    sync.Pool
+	macs    sync.Pool // of *mac
 }
 
 func newRing(f *file) (*Ring, error) {
@@ -51,7 +51,7 @@ func newRing(f *file) (*Ring, error) {
 		return nil, fmt.Errorf("the keyring's current key %d is not among its keys", r.current)
 	}
 	macKey := f.Mac
-	r.macs.New = func() any { return hmac.New(sha256.New, macKey) }
+	r.macs.New = func() any { return &mac{hash: hmac.New(sha256.New, macKey)} }
 	r.main = r.Box(nil)
 	return r, nil
 }
@@ -78,19 +78,24 @@ func (r *Ring) Box(salt []byte) *Box {
 // Mac gives the look-up hash of parts. what names the use, so that one text
 // used for two things has two hashes; parts are separated by their lengths.
 func (r *Ring) Mac(what string, parts ...string) []byte {
-	h := r.macs.Get().(hash.Hash)
-	h.Reset()
-	buf := make([]byte, 0, 256)
-	buf = binary.AppendUvarint(buf, uint64(len(what)))
+	m := r.macs.Get().(*mac)
+	defer r.macs.Put(m)
+	m.hash.Reset()
+	buf := binary.AppendUvarint(m.buf[:0], uint64(len(what)))
 	buf = append(buf, what...)
 	for _, p := range parts {
 		buf = binary.AppendUvarint(buf, uint64(len(p)))
 		buf = append(buf, p...)
 	}
-	h.Write(buf)
-	sum := h.Sum(buf[:0])
-	r.macs.Put(h)
-	return sum[:MacSize:MacSize]
+	m.hash.Write(buf)
+	m.buf = m.hash.Sum(buf[:0])
+	return append(make([]byte, 0, MacSize), m.buf[:MacSize]...)
+}
+
+// mac is what a look-up hash is made with.
+type mac struct {
+	hash hash.Hash
+	buf  []byte
 }
 
 // Box seals and opens under one key. It may be used from many goroutines.
@@ -129,7 +134,9 @@ func (b *Box) Seal(place, plain []byte) []byte {
 		return nil
 	}
 	id := b.ring.current
-	if p := pack(plain); p != nil {
+	buf := packing.Get().(*[]byte)
+	defer packing.Put(buf)
+	if p := pack(buf, plain); p != nil {
 		plain, id, place = p, id|packed, packedAt(place)
 	}
 	out := make([]byte, keyIDSize, keyIDSize+len(plain)+b.aead.Overhead())

@@ -52,6 +52,59 @@ func TestRungLaneRunsAtOnce(t *testing.T) {
 	})
 }
 
+// TestAWorkerGoesOnToTheLaneThatTheLedgerStarted: also where the ledger was asked
+// and then could not, and where the lane is not due any more.
+func TestAWorkerGoesOnToTheLaneThatTheLedgerStarted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		d, stop := start(m, Options{Workers: 3})
+		synctest.Wait()
+		for n := range 200 {
+			m.add(job{lane: int64(n), n: n, took: time.Second})
+			d.Ring(int64(1000 + n)) // nothing is in it
+		}
+		time.Sleep(67*time.Second + time.Millisecond)
+		if m.left() != 0 {
+			t.Errorf("%d left", m.left())
+		}
+		if m.went < 50 {
+			t.Errorf("%d of 200 lanes were started as another was freed", m.went)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		if len(d.known) != 0 || d.inBulk != 0 {
+			t.Errorf("%d lanes are remembered, %d workers run bulk", len(d.known), d.inBulk)
+		}
+		m.check(t)
+	})
+}
+
+func TestALaneThatWasStartedForAWorkerIsGivenBackAtAStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		_, stop := start(m, Options{Workers: 1})
+		synctest.Wait()
+		for n := range 10 {
+			m.add(job{lane: int64(n), n: n, took: time.Second})
+		}
+		time.Sleep(2500 * time.Millisecond) // the third runs
+		began := time.Now()
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > time.Second || m.left() != 7 {
+			t.Errorf("it stopped after %s, %d left", took, m.left())
+		}
+		for id, owned := range m.owned {
+			if owned {
+				t.Errorf("lane %d was not given back", id)
+			}
+		}
+		m.check(t)
+	})
+}
+
 func TestLostRingIsFoundByTheSweep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()

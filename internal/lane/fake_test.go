@@ -31,6 +31,8 @@ type memory struct {
 	faults   []string
 	lost     int // rings to lose, to show that the sweep finds them
 	freed    map[int64]time.Time
+	asked    int // how often a worker was asked for its next lane
+	went     int // and was given it
 }
 
 func newMemory() *memory {
@@ -137,7 +139,19 @@ func (m *memory) run(ctx context.Context, w *ledger.Work) *ledger.Work {
 	m.lanes[w.LaneID] = m.lanes[w.LaneID][1:]
 	m.ran = append(m.ran, j)
 	m.freed[w.LaneID] = time.Now()
-	return m.next(w.LaneID, time.Now(), w.Epoch)
+	if next := m.next(w.LaneID, time.Now(), w.Epoch); next != nil || w.Then == nil {
+		return next
+	}
+	id := w.Then()
+	if id == 0 || m.owned[id] {
+		return nil
+	}
+	if m.asked++; m.asked%7 == 0 {
+		return nil // the transaction failed
+	}
+	m.went++
+	m.epoch++
+	return m.next(id, time.Now(), m.epoch)
 }
 
 func (m *memory) left() int {

@@ -42,7 +42,8 @@ type Ledger interface {
 
 	// End ends or pauses the delivery, releases claims (and wakes who waits for
 	// them), and gives the lane's next Work under the same epoch if there is
-	// one that may run now, else releases the lane and gives nil.
+	// one that may run now, else releases the lane and gives nil, or the Work of
+	// the lane that w.Then names.
 	End(ctx context.Context, w *Work, e End, now time.Time) (next *Work, err error)
 
 	// Release gives a lane back without a change: this node stops.

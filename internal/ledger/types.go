@@ -161,6 +161,10 @@ type Work struct {
 	Questions []Question
 	// Bulk: all that may run in its lane came in bulk; today's work goes first.
 	Bulk bool
+	// Then, if set, is called by End when it frees the lane, at most once, and
+	// names the lane to be started in the same transaction, 0 for none: End gives
+	// that lane's work. A ledger may leave it uncalled.
+	Then func() (lane int64) `json:"-"`
 }
 
 // Step is one line of the journal. It is never changed.

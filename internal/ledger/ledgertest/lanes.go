@@ -33,6 +33,48 @@ func testLanes(t *testing.T, open Open) {
 		b.mustStart(got[0].Lanes[0], "f1")
 		b.mustStart(got[1].Lanes[0], "f2")
 	})
+	t.Run("AFreedLanesWorkerIsGivenTheLaneThatItNames", func(t *testing.T) {
+		b := newBench(t, open)
+		got := b.accept(msg("f1", "v1", "person:1"), msg("f2", "v1", "person:1"), msg("f3", "v1", "person:2"), msg("f4", "v1", "person:3"))
+		one, two, three := got[0].Lanes[0], got[2].Lanes[0], got[3].Lanes[0]
+		named, asked := int64(0), 0
+		then := func() int64 { asked++; return named }
+		// goes ends w, naming a lane; a ledger that does not ask leaves it to be started.
+		goes := func(w *ledger.Work, lane int64, doc string) *ledger.Work {
+			t.Helper()
+			named, asked, w.Then = lane, 0, then
+			next := b.done(w)
+			if asked > 1 {
+				t.Errorf("asked %d times", asked)
+			}
+			if asked == 0 && lane != 0 {
+				next = b.start(lane)
+			}
+			b.runs(next, doc)
+			return next
+		}
+		w := b.mustStart(one, "f1")
+		w.Then = then
+		w2 := b.done(w)
+		b.runs(w2, "f2")
+		if asked != 0 {
+			t.Error("it asks though its own lane has more")
+		}
+		w3 := goes(w2, two, "f3")
+		b.idle(one)
+		if w3.LaneID != two {
+			t.Errorf("lane %d, not %d", w3.LaneID, two)
+		}
+		_, err := b.End(t.Context(), w2, ledger.End{State: ledger.Done}, b.now)
+		b.is(err, ledger.ErrFenced)
+		held := b.mustStart(three, "f4")
+		goes(w3, three, "nothing") // another worker has it
+		goes(held, one, "nothing") // it has nothing to do
+		for _, lane := range []int64{one, two, three} {
+			b.isDue(lane, false)
+			b.idle(lane)
+		}
+	})
 	t.Run("AHeldDeliveryIsPassedOnlyByOtherSystems", func(t *testing.T) {
 		for _, state := range []ledger.State{ledger.Held, ledger.HalfUndone, ledger.Waiting} {
 			b := newBench(t, open)

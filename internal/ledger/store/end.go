@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/kiungo-health/kiungo/internal/ledger"
@@ -37,6 +38,10 @@ func (s *Store) End(ctx context.Context, w *ledger.Work, e ledger.End, now time.
 	if err != nil {
 		return nil, fmt.Errorf("end delivery %d: %w", w.Delivery.ID, err)
 	}
+	then := func() int64 { return 0 }
+	if w.Then != nil && s.pg == nil { // on PostgreSQL a unit says beforehand which lanes it needs
+		then = sync.OnceValue(w.Then) // a unit may be run twice
+	}
 	n := need{ids: run.in, lanes: lanesOfLinks(end.links), alone: len(run.in) > 1 || len(end.enter) > 0, work: w}
 	next, err := doWith(ctx, s, lanes, n, func(t *tx) (*sealedWork, error) {
 		_, recovering, err := t.fence(w)
@@ -65,7 +70,11 @@ func (s *Store) End(ctx context.Context, w *ledger.Work, e ledger.End, now time.
 			}
 		}
 		t.then(func() { s.forget(w) })
-		return t.goOn(w, run, max(micro(now), 0))
+		sw, err := t.goOn(w, run, max(micro(now), 0))
+		if sw != nil || err != nil {
+			return sw, err
+		}
+		return t.goOver(then(), max(micro(now), 0))
 	})
 	if err != nil || next == nil {
 		return nil, err
@@ -272,6 +281,19 @@ func (t *tx) goOn(w *ledger.Work, run *running, now int64) (*sealedWork, error) 
 		return nil, err
 	}
 	return t.begin(l, d)
+}
+
+// goOver starts another lane for the worker that freed its own, if one is named
+// and has something to do.
+func (t *tx) goOver(lane, now int64) (*sealedWork, error) {
+	if lane == 0 {
+		return nil, nil
+	}
+	l, err := t.lane(lane)
+	if err != nil {
+		return nil, err
+	}
+	return t.start(l, now)
 }
 
 // freeLanes gives lanes back and sets when each is to be looked at again.

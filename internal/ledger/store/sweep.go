@@ -53,7 +53,6 @@ const (
 	qWipeAsked   = `UPDATE question SET sealed = NULL, answer = NULL WHERE delivery = ?`
 	qCutMessage  = `DELETE FROM message WHERE id = ?`
 	qCutDelivery = `DELETE FROM delivery WHERE id = ?`
-	qCutPlan     = `DELETE FROM plan WHERE id = ?`
 	qCutPlans    = `DELETE FROM plan WHERE id >= ? AND id < ?`
 	qCutJournal  = `DELETE FROM journal WHERE plan >= ? AND plan < ?`
 	qCutQuestion = `DELETE FROM question WHERE id = ?`
@@ -491,15 +490,19 @@ func (t *tx) wipeOne(b *bundle, head []byte, each [][]byte) error {
 	if err := t.goneFile(b); err != nil {
 		return err
 	}
-	if err := t.wipeRow(b, head); err != nil {
-		return err
+	plans := []string{qCutPlans, qCutJournal} // to be put anew
+	if t.s.pg != nil {
+		plans = []string{qWipePlans, qWipeJournal}
+		if err := t.must(qWipeMessage, head, b.message); err != nil {
+			return err
+		}
 	}
 	for j, d := range b.rows[1] {
 		id := d[place(t.s.archive.cols["delivery"], "id")].(int64)
 		if err := t.must(qWipeEach, each[j], id); err != nil {
 			return err
 		}
-		for _, q := range []string{qWipePlans, qWipeJournal} {
+		for _, q := range plans {
 			if err := t.must(q, planID(id, 0), planID(id+1, 0)); err != nil {
 				return err
 			}
@@ -510,34 +513,33 @@ func (t *tx) wipeOne(b *bundle, head []byte, each [][]byte) error {
 			}
 		}
 	}
-	return nil
+	if t.s.pg != nil {
+		return nil
+	}
+	return t.putWiped(b, head)
 }
 
-// wipeRow wipes the row of a message, and its plans. On SQLite rows are put anew
-// instead of changed: only then are pages that are nearly empty joined, and it
+// putWiped puts the rows of a message, its plans and their journals anew, wiped.
+// So it is on SQLite: only then are pages that are nearly empty joined, and it
 // is half of the disk that a wiped ledger takes.
-func (t *tx) wipeRow(b *bundle, head []byte) error {
-	if t.s.pg != nil {
-		return t.must(qWipeMessage, head, b.message)
-	}
-	cols := t.s.archive.cols["message"]
-	m := slices.Clone(b.rows[0][0])
-	m[place(cols, "salt")], m[place(cols, "head")], m[place(cols, "body")] = nil, head, nil
+func (t *tx) putWiped(b *bundle, head []byte) error {
 	if err := t.must(qCutMessage, b.message); err != nil {
 		return err
 	}
-	if err := t.must(insertInto("INSERT", "message", cols), m...); err != nil {
-		return err
-	}
-	cols = t.s.archive.cols["plan"]
-	for _, p := range b.rows[2] {
-		p = slices.Clone(p)
-		p[place(cols, "body")] = nil
-		if err := t.must(qCutPlan, p[place(cols, "id")]); err != nil {
-			return err
-		}
-		if err := t.must(insertInto("INSERT", "plan", cols), p...); err != nil {
-			return err
+	wiped := map[string]any{"salt": nil, "head": head, "body": nil}
+	for _, i := range []int{0, 2, 3} {
+		cols := t.s.archive.cols[archivedTables[i]]
+		insert := insertInto("INSERT", archivedTables[i], cols)
+		for _, r := range b.rows[i] {
+			r = slices.Clone(r)
+			for k, c := range cols {
+				if v, is := wiped[c.name]; is {
+					r[k] = v
+				}
+			}
+			if err := t.must(insert, r...); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -104,11 +104,16 @@ func (d *Dispatcher) drain(ctx context.Context, p *place) (rest *ledger.Work, ot
 			}
 			return other.lane
 		}
-		w = d.run(ctx, w)
-		if other != nil {
-			return nil, d.started(other, w)
+		next := d.run(ctx, w)
+		own := next != nil && next.LaneID == w.LaneID && next.Epoch == w.Epoch
+		if other != nil && !own {
+			return nil, d.started(other, next)
 		}
-		if w != nil && d.over(w, n, until) {
+		if other != nil { // asked in a transaction that was then made again
+			d.back(other)
+			other = nil
+		}
+		if w = next; w != nil && d.over(w, n, until) {
 			return w, nil
 		}
 	}
@@ -126,6 +131,15 @@ func (d *Dispatcher) started(p *place, w *ledger.Work) *place {
 		return nil
 	}
 	return p
+}
+
+// back queues a lane that was offered and is not needed.
+func (d *Dispatcher) back(p *place) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p.running, p.again = false, false
+	d.live.push(p)
+	d.work.Signal()
 }
 
 // over tells whether a lane must step back after n deliveries: only if others

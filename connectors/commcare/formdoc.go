@@ -47,19 +47,17 @@ func formMessage(doc map[string]any) (*connector.Incoming, error) {
 		return nil, nil
 	}
 	out := canonicalForm(form)
-	version, err := hash(out)
+	said, err := encode(out)
 	if err != nil {
 		return nil, err
 	}
+	version := hashOf(said)
 	meta, _ := out["meta"].(map[string]any)
 	id := firstText(doc["id"], doc["_id"], doc["form_id"], meta["instanceID"])
 	if id == "" {
 		// A form without any id: its content stands for it, so that a re-send is known.
 		id = "content-" + version
 	}
-	out["id"] = id
-	setText(out, "received_on", doc["received_on"])
-	setText(out, "app_id", doc["app_id"])
 	in := &connector.Incoming{Kind: kindForm, Doc: id, Version: version}
 	if archived(doc, docType) {
 		in.Withdrawn, in.Version = true, version+"-archived"
@@ -67,8 +65,26 @@ func formMessage(doc map[string]any) (*connector.Incoming, error) {
 	if end, ok := xform.Moment(xform.Text(meta["timeEnd"])); ok {
 		in.Event = end
 	}
-	in.Content, err = encode(map[string]any{"form": out})
+	in.Content, err = withOurs(said, id, doc)
 	return in, err
+}
+
+// withOurs makes the content of what the sender said, encoded, which has no name
+// of these, and what the channel says: a form may be long, and is encoded once.
+func withOurs(said []byte, id string, doc map[string]any) ([]byte, error) {
+	out := map[string]any{"id": id}
+	setText(out, "received_on", doc["received_on"])
+	setText(out, "app_id", doc["app_id"])
+	head, err := encode(out)
+	if err != nil {
+		return nil, err
+	}
+	content := make([]byte, 0, len(said)+len(head)+len(`{"form":},`))
+	content = append(content, `{"form":`...)
+	content = append(content, head[:len(head)-1]...)
+	content = append(content, ',')
+	content = append(content, said[1:]...) // it has xmlns, at the least
+	return append(content, '}'), nil
 }
 
 func archived(doc map[string]any, docType string) bool {
@@ -252,8 +268,12 @@ func hash(v any) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return hashOf(b), nil
+}
+
+func hashOf(b []byte) string {
 	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:16]), nil
+	return hex.EncodeToString(sum[:16])
 }
 
 // encode writes canonical JSON: names in order, nothing escaped for HTML.

@@ -70,6 +70,10 @@ func testLanes(t *testing.T, open Open) {
 		held := b.mustStart(three, "f4")
 		goes(w3, three, "nothing") // another worker has it
 		goes(held, one, "nothing") // it has nothing to do
+		last := b.mustStart(b.accept(msg("f5", "v1", "person:4"))[0].Lanes[0], "f5")
+		named, asked, last.Then = 1<<40, 0, then
+		b.runs(b.done(last), "nothing") // there is no such lane; the delivery ends all the same
+		b.state(last.Delivery.ID, ledger.Done)
 		for _, lane := range []int64{one, two, three} {
 			b.isDue(lane, false)
 			b.idle(lane)

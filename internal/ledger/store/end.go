@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -26,7 +27,11 @@ type ending struct {
 	question  []byte
 	maker     []byte
 	enter     []laneKey
+	at        int64        // as the lane sees it
+	then      func() int64 // lane that the worker goes on to, 0 for none
 }
+
+func noLane() int64 { return 0 }
 
 // End ends or pauses a delivery; see ledger.Ledger.
 func (s *Store) End(ctx context.Context, w *ledger.Work, e ledger.End, now time.Time) (*ledger.Work, error) {
@@ -38,12 +43,25 @@ func (s *Store) End(ctx context.Context, w *ledger.Work, e ledger.End, now time.
 	if err != nil {
 		return nil, fmt.Errorf("end delivery %d: %w", w.Delivery.ID, err)
 	}
-	then := func() int64 { return 0 }
+	end.at, end.then = max(micro(now), 0), noLane
 	if w.Then != nil && s.pg == nil { // on PostgreSQL a unit says beforehand which lanes it needs
-		then = sync.OnceValue(w.Then) // a unit may be run twice
+		end.then = sync.OnceValue(w.Then) // a unit may be run twice
 	}
+	next, err := s.endAndGoOn(ctx, w, run, end)
+	if errors.Is(err, errOver) {
+		// The other lane's harm is not this delivery's; who starts it next is told.
+		end.then = noLane
+		next, err = s.endAndGoOn(ctx, w, run, end)
+	}
+	if err != nil || next == nil {
+		return nil, err
+	}
+	return s.opened(ctx, next)
+}
+
+func (s *Store) endAndGoOn(ctx context.Context, w *ledger.Work, run *running, end *ending) (*sealedWork, error) {
 	n := need{ids: run.in, lanes: lanesOfLinks(end.links), alone: len(run.in) > 1 || len(end.enter) > 0, work: w}
-	next, err := doWith(ctx, s, lanes, n, func(t *tx) (*sealedWork, error) {
+	return doWith(ctx, s, lanes, n, func(t *tx) (*sealedWork, error) {
 		_, recovering, err := t.fence(w)
 		if err != nil {
 			return nil, err
@@ -70,16 +88,12 @@ func (s *Store) End(ctx context.Context, w *ledger.Work, e ledger.End, now time.
 			}
 		}
 		t.then(func() { s.forget(w) })
-		sw, err := t.goOn(w, run, max(micro(now), 0))
+		sw, err := t.goOn(w, run, end.at)
 		if sw != nil || err != nil {
 			return sw, err
 		}
-		return t.goOver(then(), max(micro(now), 0))
+		return t.goOver(end.then(), end.at)
 	})
-	if err != nil || next == nil {
-		return nil, err
-	}
-	return s.opened(ctx, next)
 }
 
 func (s *Store) prepareEnd(w *ledger.Work, run *running, e ledger.End) (*ending, error) {
@@ -283,6 +297,9 @@ func (t *tx) goOn(w *ledger.Work, run *running, now int64) (*sealedWork, error) 
 	return t.begin(l, d)
 }
 
+// errOver: the lane that a worker was to go on to cannot be started.
+var errOver = errors.New("the next lane cannot be started")
+
 // goOver starts another lane for the worker that freed its own, if one is named
 // and has something to do.
 func (t *tx) goOver(lane, now int64) (*sealedWork, error) {
@@ -291,9 +308,13 @@ func (t *tx) goOver(lane, now int64) (*sealedWork, error) {
 	}
 	l, err := t.lane(lane)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errOver, err)
 	}
-	return t.start(l, now)
+	sw, err := t.start(l, now)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errOver, err)
+	}
+	return sw, nil
 }
 
 // freeLanes gives lanes back and sets when each is to be looked at again.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 
@@ -49,7 +48,7 @@ func (s *System) Send(ctx context.Context, r call.Request) (call.Answer, error) 
 		return call.Answer{}, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, s.maxAnswer+1))
+	body, err := call.ReadBody(resp.Body, s.maxAnswer)
 	if err != nil {
 		return call.Answer{}, fmt.Errorf("read answer: %w", err)
 	}

@@ -77,7 +77,7 @@ func (s *System) do(q *http.Request) (call.Answer, error) {
 		return call.Answer{}, err
 	}
 	defer res.Body.Close()
-	read, err := io.ReadAll(io.LimitReader(res.Body, s.maxAnswer+1))
+	read, err := call.ReadBody(res.Body, s.maxAnswer)
 	if err != nil {
 		return call.Answer{}, fmt.Errorf("read the answer of %s: %w", s.name, err)
 	}

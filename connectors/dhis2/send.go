@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -59,7 +58,7 @@ func (s *System) Send(ctx context.Context, r call.Request) (call.Answer, error) 
 		return call.Answer{}, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	body, err := call.ReadBody(resp.Body, maxBody)
 	if err != nil {
 		return call.Answer{}, fmt.Errorf("read answer: %w", err)
 	}

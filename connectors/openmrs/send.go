@@ -5,12 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/kiungo-health/kiungo/internal/call"
@@ -68,7 +66,7 @@ func (s *System) Send(ctx context.Context, r call.Request) (call.Answer, error) 
 	if streams(r) {
 		body, err = s.spoolReport(r, resp)
 	} else {
-		body, err = readBody(resp.Body)
+		body, err = call.ReadBody(resp.Body, maxBody)
 	}
 	if err != nil {
 		return call.Answer{}, fmt.Errorf("read answer: %w", err)
@@ -125,22 +123,6 @@ func (s *System) serverNow() time.Time {
 // credentials from a server that is down.
 func (s *System) Probe() call.Request {
 	return call.Request{Method: http.MethodGet, Path: "/session"}
-}
-
-// bodies are buffers to read answers into: their length is seldom told before.
-var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
-// readBody reads an answer, up to a byte more than maxBody.
-func readBody(r io.Reader) ([]byte, error) {
-	const kept = 256 << 10
-	buf := bodies.Get().(*bytes.Buffer)
-	buf.Reset()
-	_, err := buf.ReadFrom(io.LimitReader(r, maxBody+1))
-	body := bytes.Clone(buf.Bytes())
-	if buf.Cap() <= kept {
-		bodies.Put(buf)
-	}
-	return body, err
 }
 
 // read makes the request that reads a resource.

@@ -33,6 +33,15 @@ func (m *memory) check(t testing.TB) {
 	}
 }
 
+// stopped stops the dispatcher; no rule was broken until then.
+func (m *memory) stopped(t testing.TB, stop func() error) {
+	t.Helper()
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	m.check(t)
+}
+
 func TestRungLaneRunsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
@@ -45,10 +54,7 @@ func TestRungLaneRunsAtOnce(t *testing.T) {
 		if _, late := m.seen(); m.left() != 0 || late > 0 {
 			t.Errorf("%d left, %v late", m.left(), late)
 		}
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
-		m.check(t)
+		m.stopped(t, stop)
 	})
 }
 
@@ -70,13 +76,10 @@ func TestAWorkerGoesOnToTheLaneThatTheLedgerStarted(t *testing.T) {
 		if m.went < 50 {
 			t.Errorf("%d of 200 lanes were started as another was freed", m.went)
 		}
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		m.stopped(t, stop)
 		if len(d.known) != 0 || d.inBulk != 0 {
 			t.Errorf("%d lanes are remembered, %d workers run bulk", len(d.known), d.inBulk)
 		}
-		m.check(t)
 	})
 }
 
@@ -90,9 +93,7 @@ func TestALaneThatWasStartedForAWorkerIsGivenBackAtAStop(t *testing.T) {
 		}
 		time.Sleep(2500 * time.Millisecond) // the third runs
 		began := time.Now()
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		m.stopped(t, stop)
 		if took := time.Since(began); took > time.Second || m.left() != 7 {
 			t.Errorf("it stopped after %s, %d left", took, m.left())
 		}
@@ -101,7 +102,6 @@ func TestALaneThatWasStartedForAWorkerIsGivenBackAtAStop(t *testing.T) {
 				t.Errorf("lane %d was not given back", id)
 			}
 		}
-		m.check(t)
 	})
 }
 
@@ -155,13 +155,10 @@ func TestBusyLaneStepsBackForOthers(t *testing.T) {
 		}
 		m.add(job{lane: 3, n: 2000, took: time.Second})
 		time.Sleep(time.Minute)
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		m.stopped(t, stop)
 		if m.owned[1] {
 			t.Error("the lane was not given back")
 		}
-		m.check(t)
 	})
 }
 
@@ -218,16 +215,13 @@ func TestStopFinishesWhatRuns(t *testing.T) {
 		_, stop := start(m, Options{Workers: 2})
 		time.Sleep(time.Second)
 		began := time.Now()
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		m.stopped(t, stop)
 		if got := time.Since(began); got != 2*time.Second {
 			t.Errorf("it took %v", got)
 		}
 		if len(m.ran) != 2 || m.owned[1] || m.owned[2] {
 			t.Errorf("ran %v, owned %v", m.ran, m.owned)
 		}
-		m.check(t)
 	})
 }
 
@@ -238,16 +232,13 @@ func TestStopKillsWhatDoesNotEnd(t *testing.T) {
 		_, stop := start(m, Options{Grace: 5 * time.Second})
 		time.Sleep(time.Second)
 		began := time.Now()
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		m.stopped(t, stop)
 		if got := time.Since(began); got != 5*time.Second {
 			t.Errorf("it took %v", got)
 		}
 		if m.owned[1] || len(m.ran) != 0 {
 			t.Error("the lane was not given back")
 		}
-		m.check(t)
 	})
 }
 

@@ -109,8 +109,10 @@ func (d *Dispatcher) drain(ctx context.Context, p *place) (rest *ledger.Work, ot
 		if other != nil && !own {
 			return nil, d.started(other, next)
 		}
-		if other != nil { // asked in a transaction that was then made again
-			d.back(other)
+		if other != nil {
+			// Asked in a transaction that was then made again: it is queued again.
+			d.Ring(other.lane)
+			d.put(other, nil)
 			other = nil
 		}
 		if w = next; w != nil && d.over(w, n, until) {
@@ -131,15 +133,6 @@ func (d *Dispatcher) started(p *place, w *ledger.Work) *place {
 		return nil
 	}
 	return p
-}
-
-// back queues a lane that was offered and is not needed.
-func (d *Dispatcher) back(p *place) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	p.running, p.again = false, false
-	d.live.push(p)
-	d.work.Signal()
 }
 
 // over tells whether a lane must step back after n deliveries: only if others

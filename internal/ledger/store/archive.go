@@ -143,14 +143,12 @@ func (t *tx) cut(b *bundle, stay [][]byte) error {
 				return err
 			}
 		}
-		for _, q := range []string{qCutJournal, qCutPlans} {
-			if err := t.must(q, planID(id, 0), planID(id+1, 0)); err != nil {
-				return err
-			}
-		}
 		if err := t.must(qCutDelivery, id); err != nil {
 			return err
 		}
+	}
+	if err := t.ofPlans(b, qCutJournal, qCutPlans); err != nil {
+		return err
 	}
 	for i, q := range map[int]string{4: qCutQuestion, 5: qCutAudit} {
 		for _, r := range b.rows[i] {

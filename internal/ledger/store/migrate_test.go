@@ -16,13 +16,9 @@ func schemaOf10(t *testing.T, path string) *sqliteConn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	do := func(q string, args ...any) {
-		t.Helper()
-		if _, err := c.exec(q, args...); err != nil {
-			t.Fatal(err)
-		}
+	if _, err := c.exec(`CREATE TABLE schema_version (version BIGINT NOT NULL)`); err != nil {
+		t.Fatal(err)
 	}
-	do(`CREATE TABLE schema_version (version BIGINT NOT NULL)`)
 	files, err := fs.Glob(migrations, "migrations/*.sql")
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +88,7 @@ func fillTable(t *testing.T, c conn, table string, rows int) {
 				values[k] = fmt.Appendf(nil, "%03d %s %s", i*7%rows, col.name, strings.Repeat("x", i*20))
 			}
 		}
-		if _, err := c.exec("INSERT INTO "+table+" VALUES ("+strings.TrimSuffix(strings.Repeat("?, ", len(columns)), ", ")+")", values...); err != nil {
+		if _, err := c.exec(insertInto("INSERT", table, columns), values...); err != nil {
 			t.Fatalf("%s: %v", table, err)
 		}
 	}

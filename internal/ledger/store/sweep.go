@@ -490,22 +490,10 @@ func (t *tx) wipeOne(b *bundle, head []byte, each [][]byte) error {
 	if err := t.goneFile(b); err != nil {
 		return err
 	}
-	plans := []string{qCutPlans, qCutJournal} // to be put anew
-	if t.s.pg != nil {
-		plans = []string{qWipePlans, qWipeJournal}
-		if err := t.must(qWipeMessage, head, b.message); err != nil {
-			return err
-		}
-	}
 	for j, d := range b.rows[1] {
 		id := d[place(t.s.archive.cols["delivery"], "id")].(int64)
 		if err := t.must(qWipeEach, each[j], id); err != nil {
 			return err
-		}
-		for _, q := range plans {
-			if err := t.must(q, planID(id, 0), planID(id+1, 0)); err != nil {
-				return err
-			}
 		}
 		if len(b.rows[4]) > 0 {
 			if err := t.must(qWipeAsked, id); err != nil {
@@ -513,10 +501,26 @@ func (t *tx) wipeOne(b *bundle, head []byte, each [][]byte) error {
 			}
 		}
 	}
-	if t.s.pg != nil {
-		return nil
+	if t.s.pg == nil {
+		return t.putWiped(b, head)
 	}
-	return t.putWiped(b, head)
+	if err := t.must(qWipeMessage, head, b.message); err != nil {
+		return err
+	}
+	return t.ofPlans(b, qWipePlans, qWipeJournal)
+}
+
+// ofPlans runs statements on the plans, and their journals, of a message's deliveries.
+func (t *tx) ofPlans(b *bundle, queries ...string) error {
+	for _, d := range b.rows[1] {
+		id := d[place(t.s.archive.cols["delivery"], "id")].(int64)
+		for _, q := range queries {
+			if err := t.must(q, planID(id, 0), planID(id+1, 0)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // putWiped puts the rows of a message, its plans and their journals anew, wiped.
@@ -524,6 +528,9 @@ func (t *tx) wipeOne(b *bundle, head []byte, each [][]byte) error {
 // is half of the disk that a wiped ledger takes.
 func (t *tx) putWiped(b *bundle, head []byte) error {
 	if err := t.must(qCutMessage, b.message); err != nil {
+		return err
+	}
+	if err := t.ofPlans(b, qCutPlans, qCutJournal); err != nil {
 		return err
 	}
 	wiped := map[string]any{"salt": nil, "head": head, "body": nil}
